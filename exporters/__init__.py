@@ -1,0 +1,1 @@
+"""Exporters: one thin module per sink."""

@@ -1,0 +1,1 @@
+"""featmill: a feature store for teams that already have dbt."""

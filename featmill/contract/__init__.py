@@ -1,0 +1,1 @@
+"""What a dbt project declares, read once from its manifest."""

@@ -1,0 +1,163 @@
+"""The contract: what a dbt project declares, as frozen objects.
+
+A change here is a change of the contract that every deriver (plans, Feast objects, Redis fields, DAGs) stands on: it
+needs a changelog fragment and, where it breaks a declaration, a migration note.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from featmill.contract.types import FeatureType
+from featmill.errors import UsageError
+
+
+class Frozen(BaseModel):
+    """Base of everything in the catalogue: immutable, and no field that is not declared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class JoinKey(Frozen):
+    """A column that identifies an entity, with its contract type."""
+
+    name: str
+    type: FeatureType
+
+
+class Window(Frozen):
+    """A declared aggregate over a window: `[floor(t - length - delay, hop), t - delay)` (rule 4).
+
+    `length` is None for `lifetime`; `hop` is None for `exact`. Durations are exact (rule 1).
+    """
+
+    aggregate: str
+    value: str | None
+    length: timedelta | None
+    hop: timedelta | None
+    delay: timedelta
+    where: str | None
+
+
+class Feature(Frozen):
+    """One feature: a column that is neither key nor time.
+
+    `default` is the declared default; `has_default` tells a declared `null` from no declaration.
+    """
+
+    name: str
+    type: FeatureType
+    description: str
+    has_default: bool
+    default: Any
+    ignore_nulls: bool
+    classification: str
+    window: Window | None
+
+
+class FeatureTable(Frozen):
+    """One feature table, known to readers as `name` (the published node's name; the candidate's without `feat_`).
+
+    `event_time` is the column of rule 3's `feature_at`; `ttl` of None means a row never expires.
+    """
+
+    name: str
+    model: str
+    candidate: str
+    publish_node: str | None
+    version: str | None
+    entity: str
+    join_keys: tuple[JoinKey, ...]
+    event_time: str
+    ttl: timedelta | None
+    online: bool
+    tenant: str
+    owner: str | None
+    description: str
+    tags: tuple[str, ...]
+    features: tuple[Feature, ...]
+    sources: tuple[str, ...]
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The join keys' column names, in declared order."""
+        return tuple(key.name for key in self.join_keys)
+
+    def feature(self, name: str) -> Feature:
+        """The feature called `name`.
+
+        Raises:
+            UsageError: there is none; the message lists what there is.
+        """
+        for feature in self.features:
+            if feature.name == name:
+                return feature
+        known = ", ".join(f.name for f in self.features)
+        raise UsageError(f"{self.name} has no feature {name!r}", hint=f"it has: {known}")
+
+
+class FeatureRef(Frozen):
+    """`view:feature`, as Feast writes it."""
+
+    view: str
+    feature: str
+
+    def __str__(self) -> str:
+        return f"{self.view}:{self.feature}"
+
+
+class FeatureService(Frozen):
+    """A dbt exposure `type: ml`: the features a model reads."""
+
+    name: str
+    description: str
+    owner: str | None
+    features: tuple[FeatureRef, ...]
+
+
+class Source(Frozen):
+    """A dbt source table that feature tables descend from. `loaded_at` is dbt's `loaded_at_field`."""
+
+    unique_id: str
+    name: str
+    loaded_at: str | None
+
+
+class Catalog(Frozen):
+    """Everything the project declares."""
+
+    project: str
+    tables: tuple[FeatureTable, ...]
+    services: tuple[FeatureService, ...]
+    sources: tuple[Source, ...]
+
+    def table(self, name: str) -> FeatureTable:
+        """The feature table called `name`.
+
+        Raises:
+            UsageError: there is none; the message lists what there is.
+        """
+        for table in self.tables:
+            if table.name == name:
+                return table
+        known = ", ".join(t.name for t in self.tables) or "none"
+        raise UsageError(f"there is no feature table {name!r}", hint=f"the project declares: {known}")
+
+    def service(self, name: str) -> FeatureService:
+        """The feature service called `name`.
+
+        Raises:
+            UsageError: there is none; the message lists what there is.
+        """
+        for service in self.services:
+            if service.name == name:
+                return service
+        known = ", ".join(s.name for s in self.services) or "none"
+        raise UsageError(f"there is no feature service {name!r}", hint=f"the project declares: {known}")
+
+    def feast_project(self, tenant: str = "default") -> str:
+        """The name that isolates a tenant's keys and views online: `project` or `project_tenant`."""
+        return self.project if tenant == "default" else f"{self.project}_{tenant}"

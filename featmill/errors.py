@@ -1,0 +1,108 @@
+"""Every error featmill raises, drawn.
+
+```
+FeatmillError                    exit code 1 unless said otherwise
+├── UsageError                   2: what was asked for cannot be done as asked
+│   ├── SettingError             a setting, path or URL is wrong
+│   ├── AsOfError                an as_of that is malformed or before the data
+│   └── SpineError               a spine without a key, with NULLs or of the wrong type
+├── ContractError                2: the dbt project's declarations contradict the contract
+├── SourceError                  1: a source file is missing, empty or of the wrong type
+├── BuildError                   1: dbt could not build
+│   ├── BuildLocked              another process holds the build database
+│   └── GateFailed               a data test failed; nothing of its table was published
+├── LakeError                    1: a published table is not what the registry says
+│   ├── SchemaChanged            a column's type changed on a live table
+│   └── NoRelease                nothing has been released yet
+├── OnlineError                  1: the online store
+│   ├── OnlineUnreachable        no server, or it refused us
+│   ├── OnlineRefused            the server answered a write with an error
+│   └── EncodingError            a value has no online form
+└── ParityError                  1: online and published values differ
+```
+
+A message says what, where, what was expected and what to do. `hint` is the last of these, shown on its own line.
+"""
+
+from __future__ import annotations
+
+
+class FeatmillError(Exception):
+    """Root of the tree. `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(FeatmillError):
+    """What was asked for cannot be done as asked."""
+
+    exit_code = 2
+
+
+class SettingError(UsageError):
+    """A setting, path or URL is wrong."""
+
+
+class AsOfError(UsageError):
+    """An as_of that is malformed or before the data."""
+
+
+class SpineError(UsageError):
+    """A spine without a key, with NULLs or of the wrong type."""
+
+
+class ContractError(UsageError):
+    """The dbt project's declarations contradict the contract."""
+
+
+class SourceError(FeatmillError):
+    """A source file is missing, empty or of the wrong type."""
+
+
+class BuildError(FeatmillError):
+    """Something that dbt ran failed."""
+
+
+class BuildLocked(BuildError):
+    """Another process holds the build database."""
+
+
+class GateFailed(BuildError):
+    """A data test failed; nothing of its table was published."""
+
+
+class LakeError(FeatmillError):
+    """A published table is not what the registry says."""
+
+
+class SchemaChanged(LakeError):
+    """A column's type changed, or it was dropped, on a live table."""
+
+
+class NoRelease(LakeError):
+    """Nothing has been released yet."""
+
+
+class OnlineError(FeatmillError):
+    """The online store."""
+
+
+class OnlineUnreachable(OnlineError):
+    """There is no server, or it refused us."""
+
+
+class OnlineRefused(OnlineError):
+    """The server answered a write with an error."""
+
+
+class EncodingError(OnlineError):
+    """A value has no online form."""
+
+
+class ParityError(FeatmillError):
+    """Online and published values differ."""

@@ -1,0 +1,1 @@
+"""Orchestration: the callables behind the command line and the DAGs."""

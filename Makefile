@@ -76,6 +76,7 @@ help: ## List the targets
 
 .PHONY: setup
 setup: $(SYNCED) ## Create .venv from uv.lock; instant when nothing changed
+	@:
 
 $(SYNCED): uv.lock pyproject.toml
 	@$(FIND_PYTHON); $(FIND_UV); \

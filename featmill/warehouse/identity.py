@@ -1,0 +1,120 @@
+"""A snapshot's identity (rule 19): what was read, what came out, and the id that ties them to the definition."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from featmill.warehouse.columns import quote
+from featmill.warehouse.model import SourceVersion
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRelation:
+    """A source as SQL can read it; `loaded_at` is dbt's `loaded_at_field`, None for reference data."""
+
+    name: str
+    relation: str
+    loaded_at: str | None
+
+
+def parse_moment(text: str) -> datetime:
+    """A UTC timestamp text as DuckDB prints it, made aware."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def compact(moment: datetime) -> str:
+    """A moment as it stands in ids: sortable, no punctuation. Microseconds only where there are any."""
+    pattern = "%Y%m%dT%H%M%S.%fZ" if moment.microsecond else "%Y%m%dT%H%M%SZ"
+    return moment.astimezone(UTC).strftime(pattern)
+
+
+def only_row(cursor: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    """The row of a query that has one. All is fetched: DuckDB 2 refuses further work on an unfinished result."""
+    return tuple(cursor.execute(sql).fetchall()[0])
+
+
+def rows_digest_sql(columns: list[str], relation: str, where: str = "true") -> str:
+    """SQL for `(rows, digest)`: the digest is the same for the same bag of rows in any order.
+
+    Each row is hashed as the JSON list of its columns' texts (NULL and '' stay apart, nothing can run together); the
+    md5 numbers are summed, so unlike XOR a row that stands twice does not cancel out.
+    """
+    texts = ", ".join(f"{quote(column)}::VARCHAR" for column in columns)
+    return (
+        f"SELECT count(*), coalesce(sum(md5_number_lower(to_json([{texts}])::VARCHAR)::HUGEINT), 0)::VARCHAR "
+        f"FROM {relation} WHERE {where}"
+    )
+
+
+def source_version(
+    cursor: duckdb.DuckDBPyConnection, source: SourceRelation, cut_off: datetime
+) -> SourceVersion:
+    """Count and hash what a build at this cut-off reads of a source.
+
+    A row whose `loaded_at` is NULL or unreadable cannot be placed before the cut-off: it is not read (rule 9).
+    """
+    described = cursor.execute(f"DESCRIBE SELECT * FROM {source.relation}").fetchall()
+    columns = [str(row[0]) for row in described]
+    where, newest = "true", None
+    if source.loaded_at is not None:
+        moment = cut_off.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
+        loaded = f"try_cast({source.loaded_at} AS TIMESTAMP)"
+        where = f"{loaded} <= TIMESTAMP '{moment}'"
+        found = only_row(cursor, f"SELECT max({loaded}) FROM {source.relation} WHERE {where}")[0]
+        newest = found.replace(tzinfo=UTC) if found is not None else None
+    rows, digest = only_row(cursor, rows_digest_sql(columns, source.relation, where))
+    return SourceVersion(
+        source=source.name,
+        rows=int(rows),
+        digest=_digest([columns, int(rows), digest]),
+        newest=newest,
+    )
+
+
+def content_hash(
+    cursor: duckdb.DuckDBPyConnection, columns: list[str], relation: str
+) -> tuple[int, str]:
+    """`(rows, hash)` of a candidate: feature content only, publish metadata excluded (rule 9)."""
+    ordered = sorted(columns)
+    rows, digest = only_row(cursor, rows_digest_sql(ordered, relation))
+    return int(rows), _digest([ordered, int(rows), digest])
+
+
+def snapshot_id(
+    as_of: datetime,
+    fingerprint: str,
+    sources: tuple[SourceVersion, ...],
+    cut_off: datetime,
+    content: str,
+    ordinal: int,
+) -> str:
+    """`<as_of>-<ordinal>-<hash>`: sorts by as_of, then by correction, and names the whole identity.
+
+    `ordinal` counts the snapshots of this as_of, so that of two corrections the later one has the higher id (rule 13).
+    """
+    identity = _digest(
+        [
+            as_of.isoformat(),
+            fingerprint,
+            [[s.source, s.rows, s.digest] for s in sources],
+            cut_off.isoformat(),
+            content,
+        ]
+    )
+    return f"{compact(as_of)}-{ordinal:04d}-{identity[:10]}"
+
+
+def release_id(as_of: datetime, snapshots: dict[str, str]) -> str:
+    """`<as_of>-<hash of the table snapshots>`: the same set of snapshots is the same release."""
+    return f"{compact(as_of)}-{_digest(sorted(snapshots.items()))[:10]}"
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

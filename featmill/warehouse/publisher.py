@@ -1,0 +1,95 @@
+"""Publishing: from a tested candidate to one immutable snapshot, and from snapshots to a release."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from featmill import clock
+from featmill.warehouse import identity
+from featmill.warehouse.columns import literal, published_expression, quote
+from featmill.warehouse.identity import SourceRelation
+from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, Lake
+from featmill.warehouse.model import Snapshot, SourceVersion
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+_BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class PublishOrder:
+    """One feature table to publish: `sql` selects the candidate's rows in the build database."""
+
+    table: str
+    sql: str
+    as_of: datetime
+    cut_off: datetime
+    join_keys: tuple[str, ...]
+    tenant: str
+    version: str
+    fingerprint: str
+    sources: tuple[SourceVersion, ...]
+
+
+def read_sources(
+    cursor: duckdb.DuckDBPyConnection, sources: Sequence[SourceRelation], cut_off: datetime
+) -> tuple[SourceVersion, ...]:
+    """What a build at this cut-off read, source by source, in name order."""
+    ordered = sorted(sources, key=lambda source: source.name)
+    return tuple(identity.source_version(cursor, source, cut_off) for source in ordered)
+
+
+def publish(cursor: duckdb.DuckDBPyConnection, lake: Lake, order: PublishOrder) -> tuple[Snapshot, bool]:
+    """Append the candidate as a snapshot; `(newest, False)` where the newest of this as_of has the same identity.
+
+    Raises:
+        SchemaChanged: a live column changed its type or is gone.
+        LakeError: the lake could not be written; nothing was committed.
+    """
+    earlier = [s for s in lake.snapshots(order.table) if s.as_of == order.as_of]
+    if earlier and _same_identity(earlier[-1], order):
+        return earlier[-1], False
+    described = cursor.execute(f"DESCRIBE {order.sql}").fetchall()
+    types = {str(row[0]): str(row[1]) for row in described}
+    rows, content = identity.content_hash(cursor, list(types), f"({order.sql})")
+    snapshot = Snapshot(
+        table=order.table,
+        snapshot_id=identity.snapshot_id(
+            order.as_of, order.fingerprint, order.sources, order.cut_off, content, len(earlier)
+        ),
+        as_of=order.as_of,
+        cut_off=order.cut_off,
+        published_at=clock.now(),
+        fingerprint=order.fingerprint,
+        sources=order.sources,
+        rows=rows,
+        content_hash=content,
+        location=str(lake.location(order.table, order.version, order.tenant)),
+        delta_version=-1,
+    )
+    return lake.append(_rows(cursor, order, types, snapshot), snapshot), True
+
+
+def _same_identity(newest: Snapshot, order: PublishOrder) -> bool:
+    same_rows = [(s.source, s.rows, s.digest) for s in newest.sources] == [
+        (s.source, s.rows, s.digest) for s in order.sources
+    ]
+    return newest.fingerprint == order.fingerprint and same_rows
+
+
+def _rows(
+    cursor: duckdb.DuckDBPyConnection, order: PublishOrder, types: dict[str, str], snapshot: Snapshot
+) -> pa.RecordBatchReader:
+    """The candidate's rows as they are published, in key order: readers' range scans and exports want it so."""
+    columns = ", ".join(published_expression(name, kind) for name, kind in types.items())
+    moment = snapshot.published_at.isoformat(sep=" ")
+    keys = ", ".join(quote(key) for key in order.join_keys)
+    return cursor.sql(
+        f"SELECT {columns}, TIMESTAMPTZ {literal(moment)} AS {PUBLISHED_AT_COLUMN}, "
+        f"{literal(snapshot.snapshot_id)} AS {SNAPSHOT_COLUMN} FROM ({order.sql}) ORDER BY {keys}"
+    ).to_arrow_reader(_BATCH_ROWS)

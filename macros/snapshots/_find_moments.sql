@@ -1,0 +1,37 @@
+{#- Read the sources' bounds and decide as_of and cut-off from them and what was given (rules 2 and 9). -#}
+{% macro _find_moments(given_as_of, given_cut_off) %}
+    {%- set timed = featmill._timed_sources() -%}
+    {%- if not timed -%}
+        {{ exceptions.raise_compiler_error(
+            "no source of a feature table declares loaded_at_field, so there is no as_of to derive: declare it on the "
+            ~ "source (config: {loaded_at_field: ingested_at}) or set FEATMILL_AS_OF and FEATMILL_CUT_OFF"
+        ) }}
+    {%- endif -%}
+    {%- set bounds -%}
+        select min(oldest) as oldest, max(newest) as newest from (
+            {%- for source in timed %}
+            select
+                min(try_cast({{ source.loaded_at_field }} as timestamp)) as oldest,
+                max(try_cast({{ source.loaded_at_field }} as timestamp)) as newest
+            from {{ source.relation_name }}
+            {% if not loop.last %}union all{% endif %}
+            {%- endfor %}
+        )
+    {%- endset -%}
+    {%- set row = run_query("select oldest::varchar, newest::varchar, date_trunc('day', newest)::timestamp::varchar from (" ~ bounds ~ ")").rows[0] -%}
+    {%- if row[1] is none -%}
+        {{ exceptions.raise_compiler_error(
+            "the sources hold no events: no row of " ~ (timed | map(attribute='name') | join(', '))
+            ~ " has a time in its loaded_at_field; expected at least one"
+        ) }}
+    {%- endif -%}
+    {%- set as_of = featmill._parse_moment(given_as_of, 'FEATMILL_AS_OF') if given_as_of else row[2] -%}
+    {%- set cut_off = featmill._parse_moment(given_cut_off, 'FEATMILL_CUT_OFF') if given_cut_off else row[1] -%}
+    {%- if as_of <= row[0] or cut_off < row[0] -%}
+        {{ exceptions.raise_compiler_error(
+            "as_of " ~ as_of ~ " (cut-off " ~ cut_off ~ ") is before the data: the first row of the sources was ingested at "
+            ~ row[0] ~ "; expected a later moment, up to about " ~ row[1]
+        ) }}
+    {%- endif -%}
+    {{ return({'as_of': as_of, 'cut_off': cut_off}) }}
+{% endmacro %}

@@ -1,0 +1,35 @@
+{#- A feature table's windowed columns at this run's as_of, from what its yml declares (rules 4 to 7 and 20).
+
+    One row per entity with an event before as_of: the join keys, the event time, and a column for each `columns` entry
+    with `meta.feature.aggregate`. `events` is a relation of accepted, de-duplicated events with the join keys.
+
+    events: ref() of the events. entities: ref() of a declared entity model, whose rows are then the entities.
+    event_at, ingested_at, event_id: the columns that give the total order of rule 8. -#}
+{% macro windows(events, entities=none, event_at='event_at', ingested_at='ingested_at', event_id='event_id') %}
+    {%- if not execute -%}
+        {%- do featmill.as_of() -%}{%- do featmill.cut_off() -%}
+        {{ return("select * from " ~ events ~ (" cross join " ~ entities if entities else "")) }}
+    {%- endif -%}
+    {%- set node = featmill._feature_node() -%}
+    {%- set table = featmill._feature_table(node) -%}
+    {%- set features = featmill._declared_windows(node) -%}
+    {%- do featmill._require_exact_states(events, features) -%}
+    {%- set order_by = "(" ~ event_at ~ ", " ~ ingested_at ~ ", " ~ event_id ~ ")" -%}
+    {%- set side = "entity" if entities else "event" -%}
+    select
+        {%- for key in table.join_keys %}
+        {{ side }}.{{ key }},
+        {%- endfor %}
+        {{ featmill.as_of() }} as {{ node.config.event_time }}
+        {%- for feature in features %},
+        {{ featmill._windowed_column(feature, table, "event." ~ event_at, order_by) }} as {{ feature.name }}
+        {%- endfor %}
+    from
+        {%- if entities %} (select distinct {{ table.join_keys | join(', ') }} from {{ entities }}) as entity
+    left join {% endif %} (
+        select * from {{ events }}
+        where {{ event_at }} < {{ featmill.as_of() }} and {{ ingested_at }} <= {{ featmill.cut_off() }}
+    ) as event
+        {%- if entities %} using ({{ table.join_keys | join(', ') }}){% endif %}
+    group by {% for key in table.join_keys %}{{ side }}.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
+{% endmacro %}

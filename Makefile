@@ -18,6 +18,8 @@ SYNCED := $(VENV)/.synced
 WORKERS ?= 2
 # Passed to pytest.
 ARGS ?=
+# What sqlfluff reads.
+SQL := $(wildcard models tests/dbt)
 # The interpreter to build on; found if not given.
 PYTHON311 ?=
 
@@ -116,13 +118,13 @@ lint-python: setup ## Check Python only: ruff, import-linter, mypy
 .PHONY: lint-dbt
 lint-dbt: setup ## Check the dbt project only: dbt parse, dbt-bouncer, sqlfluff
 	@echo '== dbt parse' && $(BIN)/dbt --quiet parse
-	@echo '== dbt-bouncer' && $(BIN)/dbt-bouncer run --config-file dbt-bouncer.yml
-	@echo '== sqlfluff' && $(BIN)/sqlfluff lint --disable-progress-bar models tests/dbt
+	@echo '== dbt-bouncer' && COLUMNS=160 $(BIN)/dbt-bouncer run --show-all-failures
+	@echo '== sqlfluff' && $(BIN)/sqlfluff lint --disable-progress-bar $(SQL)
 
 .PHONY: format
 format: setup ## Rewrite Python and SQL in the house style
 	@$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format --quiet
-	@$(BIN)/sqlfluff fix --disable-progress-bar --quiet models tests/dbt
+	@$(BIN)/sqlfluff fix --disable-progress-bar --quiet $(SQL)
 
 .PHONY: bench
 bench: setup ## Run the benchmarks

@@ -1,0 +1,241 @@
+"""dbt, run in this process: one start, one parse, as many dates as are asked for.
+
+dbt is slow to start and its DuckDB file admits one writer, so the chain runs it once and waits. A caller that must not
+share its process (a scheduler's worker) runs `featmill build` in one of its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from featmill.errors import AsOfError, BuildError, BuildLocked, SourceError
+
+if TYPE_CHECKING:
+    from featmill.settings import Settings
+
+#: Macros through which a node depends on the run's moments (rule 2); nothing else may.
+_MOMENT_MACROS = frozenset({"macro.featmill.as_of", "macro.featmill.cut_off"})
+_FAILED = frozenset({"error", "fail", "runtime error"})
+
+Progress = Callable[["NodeResult", int, int], None]
+"""Called as each node ends: what it came to, how many have ended, how many there are (0 = not known yet)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeResult:
+    """What became of one dbt node. `kind` is dbt's resource type, or `published` for a publish node."""
+
+    unique_id: str
+    name: str
+    kind: str
+    status: str
+    seconds: float
+    message: str
+
+    @property
+    def is_test(self) -> bool:
+        """A data test or a unit test: a gate."""
+        return self.kind in ("test", "unit_test")
+
+    @property
+    def failed(self) -> bool:
+        """It ran and did not succeed; a skipped node did not run."""
+        return self.status in _FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOutcome:
+    """One `dbt build` at one as_of: every node's result, and what featmill's hooks said."""
+
+    as_of: str | None
+    results: tuple[NodeResult, ...]
+    said: tuple[str, ...]
+
+    @property
+    def failures(self) -> tuple[NodeResult, ...]:
+        """The nodes that failed, gates and others."""
+        return tuple(result for result in self.results if result.failed)
+
+
+@contextmanager
+def moment_variables(as_of: str | None) -> Iterator[None]:
+    """Give dbt an as_of through the variable that plain `dbt build` reads; put back what was there."""
+    before = os.environ.get("FEATMILL_AS_OF")
+    if as_of is not None:
+        os.environ["FEATMILL_AS_OF"] = as_of
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("FEATMILL_AS_OF", None)
+        else:
+            os.environ["FEATMILL_AS_OF"] = before
+
+
+class DbtProcess:
+    """dbt for one project, parsed once."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._manifest: Any = None
+
+    def parse(self) -> None:
+        """Parse the project and write `target/manifest.json`.
+
+        Raises:
+            BuildError: dbt could not parse it; the message is dbt's own, with file and line.
+        """
+        self._manifest = self._invoke(["parse"]).result
+
+    def build(self, as_ofs: Sequence[str | None] = (None,), on_node: Progress | None = None) -> list[BuildOutcome]:
+        """Run `dbt build` at each as_of in turn; stops at the first that fails.
+
+        The first run builds everything. The others build again only what depends on the run's moments: a staging model
+        does not, so its rows stand.
+
+        Raises:
+            BuildLocked: another process holds the build database.
+            AsOfError: an as_of is malformed or before the data.
+            SourceError: a source file is missing.
+            BuildError: dbt could not run at all. A node that failed is in the outcome, not raised.
+        """
+        if self._manifest is None:
+            self.parse()
+        outcomes: list[BuildOutcome] = []
+        for as_of in as_ofs:
+            selected = [] if not outcomes else ["--select", *self._dated_nodes(), "--exclude-resource-type", "unit_test"]
+            with moment_variables(as_of):
+                outcomes.append(self._build_once(as_of, selected, on_node))
+            if outcomes[-1].failures:
+                break
+        return outcomes
+
+    def docs(self) -> None:
+        """Write dbt's static documentation, `target/static_index.html`.
+
+        Raises:
+            BuildError: dbt could not generate it.
+        """
+        self._invoke(["docs", "generate", "--static"])
+
+    def _build_once(self, as_of: str | None, selected: list[str], on_node: Progress | None) -> BuildOutcome:
+        said: list[str] = []
+        listener = _Listener(on_node, said)
+        result = self._invoke(["build", *selected], listener)
+        return BuildOutcome(as_of, tuple(_node_result(r) for r in result.result or []), tuple(said))
+
+    def _invoke(self, arguments: list[str], listener: _Listener | None = None) -> Any:
+        from dbt.cli.main import dbtRunner
+
+        self.settings.home_dir.mkdir(parents=True, exist_ok=True)
+        where = ["--project-dir", str(self.settings.root), "--log-level", "none"]
+        if (self.settings.root / "profiles.yml").is_file():
+            where += ["--profiles-dir", str(self.settings.root)]
+        callbacks = [] if listener is None else [listener]
+        before = os.getcwd()  # noqa: PTH109 - dbt changes it to the project's folder and leaves it so
+        try:
+            result = dbtRunner(manifest=self._manifest, callbacks=callbacks).invoke([*arguments, *where])
+        finally:
+            os.chdir(before)
+        if result.exception is not None:
+            raise _translated(str(result.exception))
+        _raise_if_locked(result.result)
+        return result
+
+    def _dated_nodes(self) -> list[str]:
+        """The models that depend on the run's moments, and all that descends from them."""
+        manifest = self._manifest
+        reaches = _macros_that_reach(manifest, _MOMENT_MACROS)
+        dated = {
+            unique_id
+            for unique_id, node in manifest.nodes.items()
+            if node.resource_type == "model"
+            and (node.config.materialized == "published" or reaches.intersection(node.depends_on.macros))
+        }
+        queue = list(dated)
+        for unique_id in queue:  # grows while it is walked
+            for child in manifest.child_map.get(unique_id, []):
+                if child.startswith("model.") and child not in dated:
+                    dated.add(child)
+                    queue.append(child)
+        return sorted(".".join(manifest.nodes[unique_id].fqn) for unique_id in dated)
+
+
+class _Listener:
+    """Turns dbt's events into progress and keeps what featmill's hooks say."""
+
+    def __init__(self, on_node: Progress | None, said: list[str]) -> None:
+        self._on_node = on_node
+        self._said = said
+        self._ended = 0
+        self._total = 0
+
+    def __call__(self, event: Any) -> None:
+        if event.info.name == "JinjaLogInfo" and event.data.msg.startswith("featmill: "):
+            self._said.append(event.data.msg.removeprefix("featmill: "))
+        if event.info.name == "LogStartLine":
+            self._total = event.data.total
+        if event.info.name == "NodeFinished" and self._on_node is not None:
+            self._ended += 1
+            info = event.data.node_info
+            kind = "published" if info.materialized == "published" else info.resource_type
+            result = NodeResult(info.unique_id, info.node_name, kind, info.node_status, 0.0, "")
+            self._on_node(result, self._ended, self._total)
+
+
+def _node_result(result: Any) -> NodeResult:
+    node = result.node
+    published = getattr(node.config, "materialized", "") == "published"
+    return NodeResult(
+        unique_id=node.unique_id,
+        name=node.name,
+        kind="published" if published else str(node.resource_type),
+        status=str(result.status),
+        seconds=float(result.execution_time),
+        message=result.message or "",
+    )
+
+
+def _macros_that_reach(manifest: Any, wanted: frozenset[str]) -> set[str]:
+    """The macros that call one of `wanted`, directly or through others, and these themselves."""
+    callers: dict[str, list[str]] = {}
+    for unique_id, macro in manifest.macros.items():
+        for called in macro.depends_on.macros:
+            callers.setdefault(called, []).append(unique_id)
+    reached, queue = set(wanted), list(wanted)
+    for macro_id in queue:  # grows while it is walked
+        for caller in callers.get(macro_id, []):
+            if caller not in reached:
+                reached.add(caller)
+                queue.append(caller)
+    return reached
+
+
+def _raise_if_locked(results: Any) -> None:
+    for result in results if isinstance(results, list) else getattr(results, "results", None) or []:
+        message = getattr(result, "message", None) or ""
+        if _is_lock(message):
+            raise _translated(message)
+
+
+def _is_lock(message: str) -> bool:
+    return "Could not set lock" in message or "Conflicting lock" in message
+
+
+def _translated(message: str) -> BuildError | AsOfError | SourceError:
+    """dbt's exception as ours; dbt tells what happened by text only."""
+    text = message.strip()
+    if _is_lock(text):
+        return BuildLocked(
+            "another process holds the build database: " + text.splitlines()[-1].strip(),
+            hint="wait for the other build to end, or close the program that opened the file; readers use features.duckdb",
+        )
+    if "FEATMILL_AS_OF" in text or "FEATMILL_CUT_OFF" in text or "is before the data" in text:
+        return AsOfError(text)
+    if "source table" in text or "the sources hold no events" in text:
+        return SourceError(text)
+    return BuildError(text)

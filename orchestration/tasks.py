@@ -1,0 +1,112 @@
+"""The chain's steps as plain callables: the command line, the demo and the DAGs call these and nothing below them.
+
+Each is idempotent: run again with the same data and definitions it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from featmill.errors import BuildError, GateFailed, NoRelease
+from featmill.warehouse.identity import parse_moment
+from featmill.warehouse.registry import open_registry
+from orchestration.dbt_process import BuildOutcome, DbtProcess, Progress
+
+if TYPE_CHECKING:
+    from featmill.contract.catalog import Catalog
+    from featmill.settings import Settings
+    from featmill.warehouse.model import Release
+
+
+def load_catalog(settings: Settings) -> Catalog:
+    """The project's contract, parsed afresh.
+
+    Raises:
+        BuildError: dbt could not parse the project.
+        ContractError: the declarations have mistakes; the message lists them all.
+    """
+    from featmill.contract.manifest import load
+
+    DbtProcess(settings).parse()
+    return load(settings.manifest)
+
+
+def build(
+    settings: Settings, as_ofs: Sequence[str | None] = (None,), on_node: Progress | None = None
+) -> list[BuildOutcome]:
+    """Build, test and publish at each as_of with one dbt process.
+
+    Raises:
+        BuildError: a model could not be built. Tests that failed are for `gate` to judge.
+    """
+    outcomes = DbtProcess(settings).build(as_ofs, on_node)
+    for outcome in outcomes:
+        broken = [result for result in outcome.failures if not result.is_test]
+        if broken and not any(result.is_test for result in outcome.failures):
+            raise BuildError(_told("could not be built", [f"{r.name}: {r.message.strip()}" for r in broken]))
+    return outcomes
+
+
+def gate(outcomes: Sequence[BuildOutcome]) -> int:
+    """Judge the tests of a build; the number that passed.
+
+    Raises:
+        GateFailed: a test failed; its table and what descends from it were not published and there is no release.
+    """
+    passed = 0
+    for outcome in outcomes:
+        failed = [result for result in outcome.results if result.is_test and result.failed]
+        if failed:
+            raise GateFailed(
+                _told("failed", [f"{r.name}: {r.message.strip()}" for r in failed]),
+                hint="nothing of these tables was published and no release was made; the previous release serves on",
+            )
+        passed += sum(1 for result in outcome.results if result.is_test)
+    return passed
+
+
+def released(settings: Settings, as_of: str | None = None) -> Release:
+    """The release of an as_of (`YYYY-MM-DD` or a moment), or the newest one.
+
+    Raises:
+        NoRelease: there is none.
+    """
+    registry = open_registry(settings.lake_dir)
+    if as_of is None:
+        return registry.newest()
+    moment = parse_moment(as_of)
+    found = [release for release in registry.releases() if release.as_of == moment]
+    if not found:
+        raise NoRelease(f"nothing is released at {as_of}", hint="a release needs every publish node's tests to pass")
+    return found[-1]
+
+
+def _told(what: str, lines: Sequence[str]) -> str:
+    return f"{len(lines)} {what}:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+Step = Callable[[str, int, int], None]
+"""Called as rows move: what is moving, how many have, how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export came to."""
+
+    release_id: str
+    rows: int
+    deleted: int
+    seconds: float
+    views: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What a verification came to."""
+
+    release_id: str
+    entities: int
+    values: int
+    differences: tuple[str, ...]

@@ -20,6 +20,7 @@ WORKERS ?= 2
 ARGS ?=
 # What sqlfluff reads.
 SQL := $(wildcard models tests/dbt)
+UPSTREAM := --select +path:models/features --exclude path:models/features
 # The interpreter to build on; found if not given.
 PYTHON311 ?=
 
@@ -68,6 +69,11 @@ find_uv() { \
 }
 endef
 
+# Runs each command of the environment, all of them even if one fails.
+each = status=0; for command in $(1); do \
+	echo "== $$command"; $(BIN)/$$command || status=1; \
+done; exit $$status
+
 ##@ Use
 
 .PHONY: help
@@ -110,20 +116,21 @@ lint: lint-python lint-dbt ## Check style, types, layers and the dbt project
 
 .PHONY: lint-python
 lint-python: setup ## Check Python only: ruff, import-linter, mypy
-	@echo '== ruff check' && $(BIN)/ruff check --quiet
-	@echo '== ruff format' && $(BIN)/ruff format --check --quiet
-	@echo '== import-linter' && $(BIN)/lint-imports --no-logo
-	@echo '== mypy' && $(BIN)/mypy
+	@$(call each,'ruff check --quiet' 'ruff format --check --quiet' 'lint-imports --no-logo' 'mypy')
 
+# Models look at the columns of what they read, so sqlfluff needs those tables: built empty, in a home of their own.
 .PHONY: lint-dbt
-lint-dbt: setup ## Check the dbt project only: dbt parse, dbt-bouncer, sqlfluff
-	@echo '== dbt parse' && $(BIN)/dbt --quiet parse
-	@echo '== dbt-bouncer' && COLUMNS=160 $(BIN)/dbt-bouncer run --show-all-failures
-	@echo '== sqlfluff' && $(BIN)/sqlfluff lint --disable-progress-bar $(SQL)
+lint-dbt: export FEATMILL_HOME := target/lint
+lint-dbt: export COLUMNS := 160
+lint-dbt: setup ## Check the dbt project only: dbt-bouncer, sqlfluff
+	@$(call each,'dbt --quiet parse' 'dbt-bouncer run --show-all-failures' \
+		'dbt --quiet run --empty $(UPSTREAM)' 'sqlfluff lint --disable-progress-bar $(SQL)')
 
 .PHONY: format
+format: export FEATMILL_HOME := target/lint
 format: setup ## Rewrite Python and SQL in the house style
 	@$(BIN)/ruff check --fix --quiet; $(BIN)/ruff format --quiet
+	@$(BIN)/dbt --quiet run --empty $(UPSTREAM)
 	@$(BIN)/sqlfluff fix --disable-progress-bar --quiet $(SQL)
 
 .PHONY: bench

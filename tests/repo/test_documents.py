@@ -10,7 +10,7 @@ import pytest
 TEMPLATE = "0000-template.md"
 SECTIONS = ("## Context", "## Options", "## Decision", "## Consequences", "## Validation")
 FRAGMENT = re.compile(r"(?:\d+|\+[\w-]+)\.(?:feature|fix|doc|removal)(?:\.\d+)?\.md")
-TARGET = re.compile(r"^([a-z][a-z-]*):(?!=)", re.MULTILINE)
+TARGET = re.compile(r"^([a-z][a-z-]*):(?!=| export )", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,137 @@
+"""The spine: the rows a training set is made for, checked before anything is built (rules 1, 15 and 16)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featmill.contract.types import FeatureType, OnlineKind
+from featmill.errors import SpineError
+from featmill.warehouse.columns import literal, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import duckdb
+
+#: The column that carries each row's moment to the join; never part of the answer.
+MOMENT = "_featmill_moment"
+
+_READERS = {".parquet": "read_parquet", ".csv": "read_csv"}
+_INTEGERS = frozenset(
+    {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Spine:
+    """A spine as SQL: its own columns as given, and `MOMENT`, its time as a UTC TIMESTAMPTZ.
+
+    `columns` are name -> DuckDB type, as given.
+    """
+
+    path: Path
+    time: str
+    columns: Mapping[str, str]
+    sql: str
+
+
+def read_spine(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    time: str,
+    keys: Mapping[str, FeatureType],
+    zone: str | None = None,
+) -> Spine:
+    """Open a Parquet or CSV spine and check it.
+
+    Args:
+        connection: where it will be read.
+        path: the file.
+        time: the column with each row's moment.
+        keys: the join keys it must have, with their contract types.
+        zone: the zone of a naive time column, such as `UTC`.
+
+    Raises:
+        SpineError: no such file or column, a naive time without a zone, a key of another kind, or NULLs.
+    """
+    import duckdb
+
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None or not path.is_file():
+        raise SpineError(f"{path} is not a spine: expected an existing .parquet or .csv file")
+    source = f"{reader}({literal(str(path))})"
+    try:
+        described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+    except duckdb.Error as error:
+        raise SpineError(f"{path} cannot be read: {error}") from error
+    columns = {str(row[0]): str(row[1]) for row in described}
+    _check_columns(path, columns, time, keys)
+    spine = Spine(path, time, columns, _timed_sql(connection, path, source, columns, time, zone))
+    _check_nulls(connection, spine, list(keys))
+    return spine
+
+
+def _check_columns(path: Path, columns: Mapping[str, str], time: str, keys: Mapping[str, FeatureType]) -> None:
+    has = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    missing = [name for name in [time, *keys] if name not in columns]
+    if missing:
+        raise SpineError(f"{path} has no column {', '.join(missing)}", hint=f"it has: {has}")
+    for name, declared in keys.items():
+        if _family(columns[name]) != _family_of(declared):
+            raise SpineError(
+                f"{path}: key {name} is {columns[name]}, the contract says {declared.sql}",
+                hint="cast it in the spine; a key is never converted in silence (rule 16)",
+            )
+
+
+def _family(duckdb_type: str) -> str:
+    if duckdb_type in _INTEGERS:
+        return "integer"
+    return "text" if duckdb_type in ("VARCHAR", "UUID") or duckdb_type.startswith("ENUM") else duckdb_type
+
+
+def _family_of(declared: FeatureType) -> str:
+    if declared.kind in (OnlineKind.INT32, OnlineKind.INT64):
+        return "integer"
+    return "text" if declared.kind is OnlineKind.STRING else declared.sql.replace("TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE")
+
+
+def _timed_sql(
+    connection: duckdb.DuckDBPyConnection,
+    path: Path,
+    source: str,
+    columns: Mapping[str, str],
+    time: str,
+    zone: str | None,
+) -> str:
+    kind, column = columns[time], quote(time)
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        return f"SELECT *, {column} AS {MOMENT} FROM {source}"
+    if kind not in ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE"):
+        raise SpineError(f"{path}: time column {time} is {kind}; expected TIMESTAMP or TIMESTAMP WITH TIME ZONE")
+    if zone is None:
+        rows = connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0][0]
+        raise SpineError(
+            f"{path}: time column {time} is {kind} without a zone, in {rows:,} rows (rule 1)",
+            hint="say which zone it is in, such as --zone UTC",
+        )
+    return f"SELECT *, timezone({literal(zone)}, {column}::TIMESTAMP) AS {MOMENT} FROM {source}"
+
+
+def _check_nulls(connection: duckdb.DuckDBPyConnection, spine: Spine, keys: list[str]) -> None:
+    import duckdb
+
+    columns = [spine.time, *keys]
+    counts = ", ".join(f"count(*) FILTER (WHERE {quote(name)} IS NULL)" for name in columns)
+    try:
+        row = connection.execute(f"SELECT {counts} FROM ({spine.sql})").fetchall()[0]
+    except duckdb.Error as error:
+        raise SpineError(f"{spine.path} cannot be read: {error}") from error
+    found = [f"{name} in {count:,} rows" for name, count in zip(columns, row, strict=True) if count]
+    if found:
+        raise SpineError(
+            f"{spine.path} has NULLs in {', '.join(found)} (rule 15)",
+            hint="a row without its time or key has no point in time: drop or mend it first",
+        )

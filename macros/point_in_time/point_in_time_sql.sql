@@ -1,0 +1,44 @@
+{#- A training set as SQL (rules 12 to 15): the spine's rows and columns in its order, then `view__feature` columns.
+
+    A row is visible at t iff event_time <= t < event_time + ttl. An unmatched or expired row keeps the declared
+    default, or NULL. A NULL time or key in the spine stops the query. ASOF takes one inequality, so ttl is applied to
+    what it found: an older row cannot be visible when the newest is past its ttl.
+
+    spine: SQL text of the spine. time: its column. views: as in feature_rows_sql, with `name`, and per feature
+    `default_sql`. status: add `view__status` (ok, expired, missing) and `view__<event time>`.
+    hidden: columns of the spine that are not part of the answer. Plain Jinja: Python
+    renders this macro as well. -#}
+{% macro point_in_time_sql(spine, time, views, status=false, hidden=[]) -%}
+    with spine as (
+        select *, row_number() over () as _featmill_row from ({{ spine }}) as given
+    )
+    {%- for view in views %},
+    rows_{{ loop.index }} as (
+        {{ featmill.feature_rows_sql(view) }}
+    )
+    {%- endfor %}
+    select
+        spine.* exclude ({{ (['_featmill_row'] + hidden) | join(', ') }})
+        {%- for view in views %}
+        {%- set found = 'rows_' ~ loop.index -%}
+        {%- set at = found ~ '.' ~ view['event_time'] -%}
+        {%- set visible = at ~ ' is not null' -%}
+        {%- if view['ttl_us'] is not none -%}
+            {%- set visible = visible ~ ' and spine.' ~ time ~ ' < ' ~ at ~ ' + to_microseconds(' ~ view['ttl_us'] ~ ')' -%}
+        {%- endif -%}
+        {%- for feature in view['features'] %},
+        case when {{ visible }} then {{ found }}.{{ feature['name'] }} else {{ feature['default_sql'] }} end as {{ view['name'] }}__{{ feature['name'] }}
+        {%- endfor %}
+        {%- if status %},
+        case when {{ visible }} then 'ok' when {{ at }} is null then 'missing' else 'expired' end as {{ view['name'] }}__status,
+        {{ at }} as {{ view['name'] }}__{{ view['event_time'] }}
+        {%- endif %}
+        {%- endfor %}
+    from spine
+    {%- for view in views %}
+    {%- set found = 'rows_' ~ loop.index %}
+    asof left join {{ found }} on
+        {%- for key in view['keys'] %} spine.{{ key }} = {{ found }}.{{ key }} and{% endfor %} spine.{{ time }} >= {{ found }}.{{ view['event_time'] }}
+    {%- endfor %}
+    order by spine._featmill_row
+{%- endmacro %}

@@ -16,8 +16,9 @@ FEATMILL := $(BIN)/featmill
 SYNCED := $(VENV)/.synced
 # The tests' processes. Two fit the smallest machine we support.
 WORKERS ?= 2
-# Passed to pytest.
+# Passed to pytest, or to a benchmark.
 ARGS ?=
+BENCH ?= $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))
 # What sqlfluff reads.
 SQL := $(wildcard models tests/dbt)
 UPSTREAM := --select +path:models/features --exclude path:models/features
@@ -134,8 +135,8 @@ format: setup ## Rewrite Python and SQL in the house style
 	@$(BIN)/sqlfluff fix --disable-progress-bar --quiet $(SQL)
 
 .PHONY: bench
-bench: setup ## Run the benchmarks
-	@$(PYTHON) -m benchmarks $(ARGS)
+bench: setup ## Run the benchmarks; BENCH="name" selects
+	@for name in $(BENCH); do echo "== $$name"; $(PYTHON) -m benchmarks.$$name $(ARGS) || exit 1; done
 
 .PHONY: clean
 clean: ## Remove what a run writes: target, .featmill, logs, caches

@@ -1,0 +1,1 @@
+"""The online store: Feast's bytes, connections, the embedded server, what is live."""

@@ -1,0 +1,119 @@
+"""What is live online, kept in the store itself so that it cannot disagree with the rows beside it.
+
+One hash per Feast project; a field per view. While rows are written the record says `writing` and
+how far: it travels on the rows' own connection, after the rows it counts, so if the mark is there
+the rows are (rule 21).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from featmill.errors import OnlineError
+from featmill.online.connection import translated_errors
+
+if TYPE_CHECKING:
+    from featmill.online.connection import OnlineTarget
+
+
+class LiveState(StrEnum):
+    """`writing` until every row is there and nothing else is, then `complete`."""
+
+    WRITING = "writing"
+    COMPLETE = "complete"
+
+
+class LiveRecord(BaseModel):
+    """What one view holds online.
+
+    `position` counts the rows, in key order, that are known to be there. `replaces` names the
+    snapshots whose rows may still be there, `features` and `dropped` every feature whose fields may
+    be. `writer` tells one export run from another.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    release_id: str
+    snapshot_id: str
+    as_of: datetime
+    rows: int
+    state: LiveState
+    position: int
+    features: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
+    replaces: tuple[str, ...] = ()
+    writer: str
+    started_at: datetime
+    finished_at: datetime | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the view holds exactly its snapshot."""
+        return self.state is LiveState.COMPLETE
+
+
+def live_key(project: str) -> bytes:
+    """The key of the project's live records.
+
+    Feast finds an entity's keys by how they begin (a join-key count) and end (the project); this
+    does neither.
+    """
+    return f"featmill:{project}:live".encode()
+
+
+def mark_command(project: str, view: str, record: LiveRecord) -> bytes:
+    """The command that sets a view's record, as bytes for a pipeline."""
+    parts = [b"HSET", live_key(project), view.encode(), record.model_dump_json().encode()]
+    return b"*4\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+def look_command(project: str, view: str) -> bytes:
+    """The command that reads a view's record, as bytes for a pipeline."""
+    parts = [b"HGET", live_key(project), view.encode()]
+    return b"*3\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+
+
+def parse_record(view: str, data: bytes) -> LiveRecord:
+    """Read a record's bytes.
+
+    Raises:
+        OnlineError: they are not a record of this version of featmill.
+    """
+    try:
+        return LiveRecord.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise OnlineError(
+            f"the live record of {view} cannot be read: {where}: {first['msg']}",
+            hint="export the table again with --force",
+        ) from error
+
+
+def read_record(target: OnlineTarget, project: str, view: str) -> LiveRecord | None:
+    """The record of one view; None if it was never exported.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+        OnlineError: the record cannot be read.
+    """
+    with translated_errors(target), target.client() as client:
+        data = client.hget(live_key(project), view)
+    return None if data is None else parse_record(view, data)
+
+
+def read_live(target: OnlineTarget, project: str) -> dict[str, LiveRecord]:
+    """The records of every view that was exported, by view.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+        OnlineError: a record cannot be read.
+    """
+    with translated_errors(target), target.client() as client:
+        found = client.hgetall(live_key(project))
+    named = ((view.decode(), data) for view, data in found.items())
+    return {view: parse_record(view, data) for view, data in sorted(named)}

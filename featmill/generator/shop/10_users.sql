@@ -22,7 +22,8 @@ joined as (
             else timestamp '{{ start }}'
                 + to_microseconds(cast(
                     {{ days }} * 86400e6
-                    * (user_id - founders - draw(user_id, 'signed_up')) / nullif(users - founders, 0)
+                    * (user_id - founders - draw(user_id, 'signed_up'))
+                    / nullif(users - founders, 0)
                     as bigint
                 ))
         end as signed_up_at

@@ -98,8 +98,8 @@ demo: setup ## Run the whole chain on the sample data
 	@$(FEATMILL) demo
 
 .PHONY: docs
-docs: setup ## Write dbt's documentation site as one file
-	@$(BIN)/dbt --quiet docs generate --static
+docs: setup ## Build the dbt project, then write its documentation site as one file
+	@$(BIN)/dbt --quiet build && $(BIN)/dbt --quiet docs generate --static
 	@echo "open target/static_index.html"
 
 ##@ Develop

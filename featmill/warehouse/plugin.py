@@ -29,7 +29,7 @@ from featmill.warehouse.identity import SourceRelation, parse_moment
 from featmill.warehouse.lake import Lake, relation_sql
 from featmill.warehouse.publisher import PublishOrder, publish, read_sources
 from featmill.warehouse.registry import Registry
-from featmill.warehouse.source_files import source_sql
+from featmill.warehouse.source_files import FileState, file_state, source_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -50,7 +50,7 @@ class Plugin(BasePlugin):
         self._connection: duckdb.DuckDBPyConnection | None = None
         self._pins: dict[str, str] = {}
         self._published: dict[str, tuple[Snapshot, bool]] = {}
-        self._source_versions: dict[tuple[str, SourceRelation, str], SourceVersion] = {}
+        self._source_versions: dict[tuple[SourceRelation, str, FileState | str], SourceVersion] = {}
 
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Register the functions on the build database's connection."""
@@ -91,11 +91,12 @@ class Plugin(BasePlugin):
 
     def _order(self, cursor: duckdb.DuckDBPyConnection, order: dict[str, Any]) -> PublishOrder:
         cut_off = parse_moment(order["cut_off"])
-        run = order["invocation_id"]
         sources = []
         for source in (SourceRelation(**fields) for fields in order["sources"]):
-            # Several tables of a run descend from the same source: it is hashed once.
-            key = (run, source, order["cut_off"])
+            # Tables of a run share sources, and the dates of a backfill share them all: files that did not change are
+            # hashed once a process, anything else once a run.
+            state = file_state(source.relation) or order["invocation_id"]
+            key = (source, order["cut_off"], state)
             if key not in self._source_versions:
                 self._source_versions[key] = read_sources(cursor, [source], cut_off)[0]
             sources.append(self._source_versions[key])

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from featmill.errors import SourceError
 from featmill.warehouse.columns import literal
+
+_READERS = {
+    ".parquet": "read_parquet({paths})",
+    ".csv": "read_csv({paths})",
+    ".gz": "read_csv({paths})",
+}
+
+
+_RELATION = re.compile(r"featmill_source\('((?:[^']|'')*)',\s*'((?:[^']|'')*)'\)")  # featmill_source('dir', 'name')
+
+FileState = tuple[tuple[str, int, int], ...]
 
 
 def source_sql(folder: str, name: str) -> str:
@@ -17,22 +29,39 @@ def source_sql(folder: str, name: str) -> str:
     Raises:
         SourceError: there is none; the message names every place looked at.
     """
+    reader, paths = _find(folder, name)
+    listed = ", ".join(literal(str(path)) for path in paths)
+    return f"SELECT * FROM {reader.format(paths=f'[{listed}]')}"
+
+
+def file_state(relation: str) -> FileState | None:
+    """What the files behind a `featmill_source(...)` relation look like from outside: path, size, time of change.
+
+    None where the relation is something else: then nothing cheap tells whether its rows changed.
+    """
+    call = _RELATION.fullmatch(relation.strip())
+    if call is None:
+        return None
+    folder, name = (text.replace("''", "'") for text in call.groups())
+    stats = [(str(path), path.stat()) for path in _find(folder, name)[1]]
+    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+def _find(folder: str, name: str) -> tuple[str, list[Path]]:
+    """How DuckDB reads the source (with `{paths}` for its files), and its files."""
     root = Path(folder).expanduser()
     root = root if root.is_absolute() else Path.cwd() / root
-    single = {
-        root / f"{name}.parquet": "read_parquet",
-        root / f"{name}.csv": "read_csv",
-        root / f"{name}.csv.gz": "read_csv",
-    }
-    for path, reader in single.items():
-        if path.is_file():
-            return f"SELECT * FROM {reader}({literal(str(path))})"
     within = root / name
+    single = [root / f"{name}.parquet", root / f"{name}.csv", root / f"{name}.csv.gz"]
+    for path in single:
+        if path.is_file():
+            return _READERS[path.suffix], [path]
     if (within / "_delta_log").is_dir():
-        return _delta_sql(within)
-    for pattern, reader in (("*.parquet", "read_parquet"), ("*.csv", "read_csv")):
-        if within.is_dir() and next(within.rglob(pattern), None) is not None:
-            return f"SELECT * FROM {reader}({literal(str(within / '**' / pattern))}, union_by_name=true)"
+        return "read_parquet({paths}, union_by_name=true, hive_partitioning=true)", _delta_files(within)
+    for suffix in (".parquet", ".csv"):
+        found = sorted(within.rglob(f"*{suffix}")) if within.is_dir() else []
+        if found:
+            return _READERS[suffix].replace("{paths}", "{paths}, union_by_name=true"), found
     looked = ", ".join(str(path) for path in single)
     raise SourceError(
         f"source table {name!r} has no file: looked for {looked} and a folder {within} with a Delta table, Parquet or "
@@ -40,13 +69,11 @@ def source_sql(folder: str, name: str) -> str:
     )
 
 
-def _delta_sql(location: Path) -> str:
+def _delta_files(location: Path) -> list[Path]:
     """Read a Delta table without DuckDB's extension, which cannot be downloaded in closed networks."""
     from deltalake import DeltaTable
 
-    table = DeltaTable(str(location))
-    paths = table.file_uris()
+    paths = [Path(uri) for uri in DeltaTable(str(location)).file_uris()]
     if not paths:
         raise SourceError(f"the Delta table {location} holds no rows; expected at least one file")
-    listed = ", ".join(literal(path) for path in paths)
-    return f"SELECT * FROM read_parquet([{listed}], union_by_name=true, hive_partitioning=true)"
+    return paths

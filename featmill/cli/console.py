@@ -1,0 +1,49 @@
+"""What every command shares: where it prints, its project option, and how an error looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from featmill.errors import FeatmillError
+
+out = Console()
+err = Console(stderr=True)
+
+ProjectDir = Annotated[
+    Path | None,
+    typer.Option("--project-dir", help="The dbt project; default FEATMILL_PROJECT_DIR, else this folder."),
+]
+
+
+def report(error: FeatmillError) -> None:
+    """Print an error and its hint to standard error."""
+    err.print(f"[bold red]error:[/] {_plain(error.message)}", highlight=False)
+    if error.hint:
+        err.print(f"[bold]hint:[/] {_plain(error.hint)}", highlight=False)
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A progress display on standard error, so that standard output stays clean for pipes."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as shown:
+        yield shown

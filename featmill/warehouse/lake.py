@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from featmill.errors import LakeError, SchemaChanged
 from featmill.warehouse.columns import literal, quote
+from featmill.warehouse.delta_files import data_files
 from featmill.warehouse.model import Snapshot, SourceVersion
 
 if TYPE_CHECKING:
@@ -115,10 +116,10 @@ def files(snapshots: Sequence[Snapshot]) -> list[str]:
         table = by_location.get(snapshot.location)
         if table is None:
             table = by_location[snapshot.location] = _open(Path(snapshot.location))
-        uris = table.file_uris([(SNAPSHOT_COLUMN, "=", snapshot.snapshot_id)])
-        if not uris and snapshot.rows > 0:
+        paths = data_files(table, (SNAPSHOT_COLUMN, snapshot.snapshot_id))
+        if not paths and snapshot.rows > 0:
             raise LakeError(f"{snapshot.table}: the files of snapshot {snapshot.snapshot_id} are gone")
-        found.extend(uris)
+        found.extend(paths)
     return found
 
 

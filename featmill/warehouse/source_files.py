@@ -7,6 +7,7 @@ from pathlib import Path
 
 from featmill.errors import SourceError
 from featmill.warehouse.columns import literal
+from featmill.warehouse.delta_files import data_files
 
 _READERS = {
     ".parquet": "read_parquet({paths})",
@@ -73,7 +74,7 @@ def _delta_files(location: Path) -> list[Path]:
     """Read a Delta table without DuckDB's extension, which cannot be downloaded in closed networks."""
     from deltalake import DeltaTable
 
-    paths = [Path(uri) for uri in DeltaTable(str(location)).file_uris()]
+    paths = [Path(path) for path in data_files(DeltaTable(str(location)))]
     if not paths:
         raise SourceError(f"the Delta table {location} holds no rows; expected at least one file")
     return paths

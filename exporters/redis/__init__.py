@@ -1,0 +1,15 @@
+"""The Redis sink: a published snapshot, online in Feast's own bytes, and the proof that it is."""
+
+from exporters.redis.export import export_view
+from exporters.redis.job import ExportJob, ExportResult
+from exporters.redis.parity import verify_view
+from exporters.redis.report import Difference, ParityReport
+
+__all__ = [
+    "Difference",
+    "ExportJob",
+    "ExportResult",
+    "ParityReport",
+    "export_view",
+    "verify_view",
+]

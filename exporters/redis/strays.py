@@ -1,0 +1,137 @@
+"""Entities that are online and should not be: a set difference, left to DuckDB.
+
+The store can hold hundreds of millions of keys of other projects and views, so keys are taken page
+by page, told apart a page at a time, and kept where DuckDB can spill them to disk.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from featmill.online.codec import exists_commands
+from featmill.online.connection import translated_errors
+from featmill.online.pipeline import Pipeline
+from featmill.online.plan import KEY_TYPES
+from featmill.online.row_bytes import binary_data, binary_offsets
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from featmill.online.connection import OnlineTarget
+    from featmill.online.plan import ViewPlan
+    from featmill.online.row_bytes import Mask
+
+_PAGE = 10_000
+_INSERT_ROWS = 100_000
+
+#: The type and the length, each an unsigned 32-bit integer, before each value of an entity's key.
+_HEADER = 8
+
+
+class KeyLedger:
+    """The Redis keys that should be there, to be held against those that are."""
+
+    def __init__(self, plan: ViewPlan) -> None:
+        import duckdb
+
+        self._plan = plan
+        self._pending: list[pa.LargeBinaryArray] = []
+        self._spill = tempfile.TemporaryDirectory(prefix="featmill-verify-")
+        self._duckdb = duckdb.connect(":memory:")
+        self._duckdb.execute(f"set temp_directory = '{self._spill.name}'")
+        self._duckdb.execute("create table expected (key blob)")
+        self._duckdb.execute("create table found (key blob)")
+
+    def __enter__(self) -> KeyLedger:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._duckdb.close()
+        self._spill.cleanup()
+
+    def add(self, keys: pa.LargeBinaryArray) -> None:
+        """Note keys that should be there."""
+        self._pending.append(keys)
+        if sum(map(len, self._pending)) >= _INSERT_ROWS:
+            self._flush()
+
+    def strays(self, target: OnlineTarget) -> Iterator[bytes]:
+        """The keys that hold this view's fields and are not noted.
+
+        Raises:
+            OnlineUnreachable: the store does not answer.
+            OnlineRefused: the store refused a command.
+        """
+        self._flush()
+        self._scan(target)
+        unknown = self._duckdb.sql(
+            "select distinct key from found anti join expected using (key) order by key"
+        ).to_arrow_reader(_PAGE)
+        for batch in unknown:
+            keys = batch.column(0).cast(pa.large_binary())
+            yield from keys.filter(pa.array(_holds_view(target, self._plan, keys))).to_pylist()
+
+    def _flush(self) -> None:
+        if self._pending:
+            self._insert("expected", pa.concat_arrays(self._pending))
+            self._pending = []
+
+    def _insert(self, table: str, keys: pa.LargeBinaryArray) -> None:
+        self._duckdb.register("page", pa.table({"key": keys}))
+        self._duckdb.execute(f"insert into {table} select key from page")
+        self._duckdb.unregister("page")
+
+    def _scan(self, target: OnlineTarget) -> None:
+        pattern = _literal(self._plan.key_prefix) + b"*" + _literal(self._plan.key_suffix)
+        with translated_errors(target), target.client(timeout=60) as client:
+            cursor = -1
+            while cursor != 0:
+                # A page may be empty, and a key may come twice: SCAN promises no more.
+                cursor, page = client.scan(max(cursor, 0), match=pattern, count=_PAGE)
+                if page:
+                    keys = pa.array(page, pa.large_binary())
+                    self._insert("found", keys.filter(pa.array(_is_of_view(self._plan, keys))))
+
+
+def _literal(text: bytes) -> bytes:
+    r"""Escape what Redis' patterns give a meaning: `a*b` becomes `a\*b`."""
+    return re.sub(rb"([*?\[\]\\])", rb"\\\1", text)
+
+
+def _is_of_view(plan: ViewPlan, keys: pa.LargeBinaryArray) -> Mask:
+    """Which keys are made of the plan's parts exactly.
+
+    A pattern cannot tell: the key of a project `workshop` also ends with `shop`.
+    """
+    offsets = binary_offsets(keys) - binary_offsets(keys)[0]
+    data = np.concatenate([binary_data(keys), np.zeros(_HEADER, np.uint8)])
+    at, ends = offsets[:-1] + len(plan.key_prefix), offsets[1:]
+    fits: Mask = np.ones(len(keys), np.bool_)
+    for key in plan.keys:
+        fits &= at + _HEADER <= ends
+        starts = np.where(fits, at, 0)
+        header = data[starts[:, None] + np.arange(_HEADER)].view("<u4")
+        fits &= header[:, 0] == KEY_TYPES[key.kind]
+        at = at + _HEADER + header[:, 1].astype(np.int64)
+    fits &= ends - at == len(plan.key_suffix)
+    return fits
+
+
+def _holds_view(target: OnlineTarget, plan: ViewPlan, keys: pa.LargeBinaryArray) -> list[bool]:
+    """Which keys have the view's event time: other views of the same entity share the hash."""
+    replies: list[int] = []
+    with Pipeline(target, window=_PAGE) as pipeline:
+        pipeline.send(exists_commands(plan, keys), len(keys), replies.append)
+        pipeline.finish()
+    return [reply == 1 for reply in replies]

@@ -68,7 +68,8 @@ class Plugin(BasePlugin):
             )
 
     def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
-        """Give the cursor the table macro over source files."""
+        """Give the cursor the table macro over source files, and UTC: casts of zoned moments ask the session's zone."""
+        cursor.execute("SET TimeZone = 'UTC'")
         cursor.execute(
             "CREATE OR REPLACE TEMP MACRO featmill_source(folder, name) AS TABLE "
             "SELECT * FROM query(featmill_source_sql(folder, name))"
@@ -82,7 +83,6 @@ class Plugin(BasePlugin):
         cursor = self._connection.cursor()
         try:
             self.configure_cursor(cursor)
-            cursor.execute("SET TimeZone = 'UTC'")
             self._published[order["publish_node"]] = publish(cursor, self.registry.lake, self._order(cursor, order))
         except FeatmillError as error:
             raise DbtRuntimeError(_explained(error)) from error

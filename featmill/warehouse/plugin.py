@@ -155,7 +155,10 @@ def _fingerprint_in_dbt(unique_id: str) -> str:
     adapter: Any = FACTORY.lookup_adapter("duckdb")
     config = adapter.config
     manifest = adapter.get_macro_resolver()
-    variables = {**config.vars.to_dict().get("vars", {}), **config.cli_vars}
+    declared = config.vars.to_dict()
+    # As dbt looks them up: the command line, then those of the model's own project, then those of all.
+    scoped = declared.get(unique_id.split(".")[1], {})
+    variables = {**declared, **scoped, **config.cli_vars}
     return fingerprint(manifest, unique_id, variables=variables, environment=os.environ)
 
 

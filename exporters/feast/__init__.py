@@ -1,0 +1,1 @@
+"""A generated Feast repository over the released snapshots, for the stock Feast SDK."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from featmill import clock
@@ -64,7 +64,7 @@ def publish(cursor: duckdb.DuckDBPyConnection, lake: Lake, order: PublishOrder) 
         ),
         as_of=order.as_of,
         cut_off=order.cut_off,
-        published_at=clock.now(),
+        published_at=_later(earlier[-1].published_at if earlier else None),
         fingerprint=order.fingerprint,
         sources=order.sources,
         rows=rows,
@@ -73,6 +73,12 @@ def publish(cursor: duckdb.DuckDBPyConnection, lake: Lake, order: PublishOrder) 
         delta_version=-1,
     )
     return lake.append(_rows(cursor, order, types, snapshot), snapshot), True
+
+
+def _later(than: datetime | None) -> datetime:
+    """Now, or just after `than`: a correction is later than what it corrects (rule 9), even where a clock stepped back."""
+    now = clock.now()
+    return now if than is None else max(now, than + timedelta(microseconds=1))
 
 
 def _same_identity(newest: Snapshot, order: PublishOrder) -> bool:

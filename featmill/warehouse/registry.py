@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from featmill import clock
@@ -85,7 +85,10 @@ class Registry:
         same_moment = [release for release in self.releases() if release.as_of == as_of]
         if same_moment and same_moment[-1].release_id == wanted:
             return same_moment[-1], False
-        release = Release(release_id=wanted, as_of=as_of, released_at=clock.now(), snapshots=members)
+        # Of one as_of the release made last is the newest, even where a clock stepped back.
+        earliest = [release.released_at + timedelta(microseconds=1) for release in same_moment[-1:]]
+        released_at = max([clock.now(), *earliest])
+        release = Release(release_id=wanted, as_of=as_of, released_at=released_at, snapshots=members)
         self._append(release)
         return release, True
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import stat
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +60,8 @@ class ServerFiles:
         """
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         parent = self.socket.parent
-        parent.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileExistsError):
+            parent.mkdir(mode=0o700)
         found = parent.lstat()
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
             raise SettingError(

@@ -102,6 +102,10 @@ docs: setup ## Build the dbt project, then write its documentation site as one f
 	@$(BIN)/dbt --quiet build && $(BIN)/dbt --quiet docs generate --static
 	@echo "open target/static_index.html"
 
+.PHONY: example-retail
+example-retail: setup ## Run the chain on 541,909 real invoice lines, through an outside dbt project
+	@$(PYTHON) -m examples.online_retail.run
+
 ##@ Develop
 
 .PHONY: test

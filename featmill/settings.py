@@ -90,9 +90,8 @@ def load_settings(project_dir: Path | None = None) -> Settings:
     Raises:
         SettingError: a variable's value is not of its type.
     """
-    given = {} if project_dir is None else {"project_dir": project_dir}
     try:
-        return Settings(**given)
+        return Settings() if project_dir is None else Settings(project_dir=project_dir)
     except ValidationError as error:
         first = error.errors()[0]
         name = "FEATMILL_" + str(first["loc"][0]).upper()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -107,12 +107,31 @@ class DbtProcess:
             self.parse()
         outcomes: list[BuildOutcome] = []
         for as_of in as_ofs:
-            selected = [] if not outcomes else ["--select", *self._dated_nodes(), "--exclude-resource-type", "unit_test"]
+            # dbt writes its artifacts once: that costs half as much as a date's models.
+            later = ["--select", *self._dated_nodes(), "--exclude-resource-type", "unit_test", "--no-write-json"]
+            selected = later if outcomes else []
             with moment_variables(as_of):
                 outcomes.append(self._build_once(as_of, selected, on_node))
             if outcomes[-1].failures:
                 break
         return outcomes
+
+    def deps(self) -> None:
+        """Install the project's packages (`packages.yml`).
+
+        Raises:
+            BuildError: a package cannot be had.
+        """
+        self._invoke(["deps"])
+
+    def show(self, sql: str) -> list[tuple[Any, ...]]:
+        """The rows of a query over the build database, which only dbt opens. `sql` may `ref()`.
+
+        Raises:
+            BuildError: dbt could not run it.
+        """
+        shown = self._invoke(["show", "--inline", sql, "--limit", "-1"]).result.results[0].agate_table
+        return [tuple(row.values()) for row in shown.rows]
 
     def docs(self) -> None:
         """Write dbt's static documentation, `target/static_index.html`.
@@ -136,11 +155,9 @@ class DbtProcess:
         if (self.settings.root / "profiles.yml").is_file():
             where += ["--profiles-dir", str(self.settings.root)]
         callbacks = [] if listener is None else [listener]
-        before = os.getcwd()  # noqa: PTH109 - dbt changes it to the project's folder and leaves it so
-        try:
+        # dbt resolves a profile's relative paths from the current folder; a user of plain dbt stands in the project's.
+        with chdir(self.settings.root):
             result = dbtRunner(manifest=self._manifest, callbacks=callbacks).invoke([*arguments, *where])
-        finally:
-            os.chdir(before)
         if result.exception is not None:
             raise _translated(str(result.exception))
         _raise_if_locked(result.result)

@@ -5,8 +5,7 @@ Each is idempotent: run again with the same data and definitions it changes noth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featmill.errors import BuildError, GateFailed, NoRelease
@@ -19,9 +18,12 @@ if TYPE_CHECKING:
     from featmill.settings import Settings
     from featmill.warehouse.model import Release
 
+#: What dbt parses.
+_PARSED = frozenset({".sql", ".yml", ".yaml", ".md"})
+
 
 def load_catalog(settings: Settings) -> Catalog:
-    """The project's contract, parsed afresh.
+    """The project's contract; the project is parsed first where a file is newer than its manifest.
 
     Raises:
         BuildError: dbt could not parse the project.
@@ -29,8 +31,19 @@ def load_catalog(settings: Settings) -> Catalog:
     """
     from featmill.contract.manifest import load
 
-    DbtProcess(settings).parse()
+    if not _is_fresh(settings):
+        DbtProcess(settings).parse()
     return load(settings.manifest)
+
+
+def _is_fresh(settings: Settings) -> bool:
+    if not settings.manifest.is_file():
+        return False
+    parsed_at = settings.manifest.stat().st_mtime
+    named = [settings.root / name for name in ("dbt_project.yml", "packages.yml", "profiles.yml")]
+    folders = ("models", "macros", "seeds", "snapshots", "tests")
+    within = (path for folder in folders for path in (settings.root / folder).rglob("*") if path.suffix in _PARSED)
+    return all(path.stat().st_mtime < parsed_at for path in [*named, *within] if path.is_file())
 
 
 def build(
@@ -85,28 +98,3 @@ def released(settings: Settings, as_of: str | None = None) -> Release:
 
 def _told(what: str, lines: Sequence[str]) -> str:
     return f"{len(lines)} {what}:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-Step = Callable[[str, int, int], None]
-"""Called as rows move: what is moving, how many have, how many there are."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """What an export came to."""
-
-    release_id: str
-    rows: int
-    deleted: int
-    seconds: float
-    views: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Verified:
-    """What a verification came to."""
-
-    release_id: str
-    entities: int
-    values: int
-    differences: tuple[str, ...]

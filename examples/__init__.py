@@ -1,0 +1,1 @@
+"""Examples: projects that use featmill as an outsider would."""

@@ -1,0 +1,1 @@
+"""Online retail: an outside dbt project on real invoice lines."""

@@ -1,0 +1,84 @@
+"""`featmill check`: every mistake in a project's declarations, by file and line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from featmill.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from featmill.contract.catalog import Catalog
+    from featmill.contract.problems import Problem
+
+MISTAKES = 2
+
+ProjectDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="The dbt project.",
+        show_default="FEATMILL_PROJECT_DIR, else the current folder",
+        file_okay=False,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("check")(check_command)
+
+
+def check_command(project_dir: ProjectDir = None) -> None:
+    """Report every mistake in the project's declarations, by file and line.
+
+    Reads dbt's manifest. Exits with 2 if there is a mistake.
+    """
+    from rich.console import Console
+
+    from featmill.contract.manifest import examine
+
+    settings = load_settings(project_dir)
+    found = examine(settings.manifest, settings.root)
+    if found.catalog is None:
+        _show(found.problems, Console(), Console(stderr=True))
+        raise typer.Exit(MISTAKES)
+    typer.echo(f"{_contents(found.catalog)}: no mistakes")
+
+
+def _show(problems: Sequence[Problem], console: Console, errors: Console) -> None:
+    """A table for people; for an editor or a log, one line each that it can jump to."""
+    from rich.table import Table
+    from rich.text import Text
+
+    if console.is_terminal:
+        table = Table("where", "what", "mistake", "expected")
+        for problem in problems:
+            where = f"{problem.file}:{problem.line}"
+            cells = (where, problem.subject, problem.message, problem.expected)
+            # As Text: `[int]` in a message is not markup.
+            table.add_row(*(Text(cell, overflow="fold") for cell in cells))
+        console.print(table)
+    else:
+        for problem in problems:
+            typer.echo(str(problem))
+    errors.print(_count(len(problems), "mistake"), highlight=False)
+
+
+def _contents(catalog: Catalog) -> str:
+    features = sum(len(table.features) for table in catalog.tables)
+    counts = (
+        _count(len(catalog.tables), "feature table"),
+        _count(features, "feature"),
+        _count(len(catalog.services), "service"),
+    )
+    return ", ".join(counts)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,116 @@
+"""`featmill export` and `featmill verify`: put a release online, and prove it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from featmill.cli import console
+from featmill.cli.console import ProjectDir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.progress import Progress, TaskID
+
+    from featmill.settings import Settings
+    from orchestration.online_steps import Exported, Verified
+
+ReleaseId = Annotated[str | None, typer.Option("--release", help="The release; default the newest.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(export)
+    app.command()(verify)
+
+
+def export(
+    release: ReleaseId = None,
+    force: Annotated[bool, typer.Option(help="Write every row, even where the store has the snapshot.")] = False,
+    feast: Annotated[bool, typer.Option(help="Also write and apply the Feast repository.")] = True,
+    project_dir: ProjectDir = None,
+) -> None:
+    """Put a release online: Redis in Feast's own bytes, and the Feast repository that reads it.
+
+    A killed export is resumed by running it again.
+    """
+    from featmill.settings import load_settings
+
+    show_export(run_export(load_settings(project_dir), release, force=force, with_feast=feast))
+
+
+def verify(release: ReleaseId = None, project_dir: ProjectDir = None) -> None:
+    """Prove that every key and feature online equals the release; exit 1 and say where not."""
+    from featmill.settings import load_settings
+
+    show_verify(run_verify(load_settings(project_dir), release))
+
+
+def run_export(settings: Settings, release: str | None = None, *, force: bool = False, with_feast: bool = True) -> Exported:
+    """Export with a progress bar for each view."""
+    from orchestration import online_steps
+
+    with console.progress() as shown:
+        return online_steps.export(settings, release, _bars(shown, "online"), force=force, with_feast=with_feast)
+
+
+def run_verify(settings: Settings, release: str | None = None) -> Verified:
+    """Verify with a progress bar for each view."""
+    from orchestration import online_steps
+
+    with console.progress() as shown:
+        return online_steps.verify(settings, release, _bars(shown, "verify"))
+
+
+def show_export(done: Exported) -> None:
+    """Print what went online and how fast."""
+    table = Table(title=f"Online: release {done.release_id}", title_justify="left")
+    table.add_column("view")
+    for column in ("entities", "written", "deleted", "MB", "seconds", "entities/s"):
+        table.add_column(column, justify="right")
+    for view in done.views:
+        rate = "unchanged" if view.unchanged else f"{view.written / max(view.seconds, 1e-9):,.0f}"
+        resumed = f" (resumed at {view.resumed_from:,})" if view.resumed_from else ""
+        table.add_row(
+            view.view + resumed,
+            f"{view.entities:,}",
+            f"{view.written:,}",
+            f"{view.deleted:,}",
+            f"{view.bytes / 1e6:.1f}",
+            f"{view.seconds:.2f}",
+            rate,
+        )
+    console.out.print(table)
+    if done.feast_services:
+        console.out.print(f"Feast serves: {', '.join(done.feast_services)}", highlight=False)
+
+
+def show_verify(found: Verified) -> None:
+    """Print what was compared."""
+    table = Table(title=f"Verified: online equals release {found.release_id}", title_justify="left")
+    table.add_column("view")
+    for column in ("entities", "values", "differences", "seconds"):
+        table.add_column(column, justify="right")
+    for report in found.reports:
+        table.add_row(
+            report.view,
+            f"{report.checked_entities:,}",
+            f"{report.checked_values:,}",
+            f"{report.total_differences:,}",
+            f"{report.seconds:.2f}",
+        )
+    console.out.print(table)
+
+
+def _bars(shown: Progress, what: str) -> Callable[[str, int, int], None]:
+    bars: dict[str, TaskID] = {}
+
+    def on_step(view: str, rows: int, total: int) -> None:
+        if view not in bars:
+            bars[view] = shown.add_task(f"{what}: {view}", total=total)
+        shown.update(bars[view], completed=rows)
+
+    return on_step

@@ -1,7 +1,7 @@
 """The contract: what a dbt project declares, as frozen objects.
 
-A change here is a change of the contract that every deriver (plans, Feast objects, Redis fields, DAGs) stands on: it
-needs a changelog fragment and, where it breaks a declaration, a migration note.
+A change here is a change of the contract that every deriver (plans, Feast objects, Redis fields,
+DAGs) stands on: it needs a changelog fragment and, where it breaks a declaration, a migration note.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class Window(Frozen):
     """A declared aggregate over a window: `[floor(t - length - delay, hop), t - delay)` (rule 4).
 
     `length` is None for `lifetime`; `hop` is None for `exact`. Durations are exact (rule 1).
+    `scale` is what a value is rounded to before it is aggregated (rule 6), None where it is exact
+    as it comes.
     """
 
     aggregate: str
@@ -40,12 +42,15 @@ class Window(Frozen):
     hop: timedelta | None
     delay: timedelta
     where: str | None
+    scale: int | None = None
 
 
 class Feature(Frozen):
     """One feature: a column that is neither key nor time.
 
     `default` is the declared default; `has_default` tells a declared `null` from no declaration.
+    `type.kind` is the declared online form where `online_type` is declared: INT64 under a TIMESTAMP
+    is microseconds since the epoch. `drift` overrides how the feature's drift is measured.
     """
 
     name: str
@@ -56,12 +61,17 @@ class Feature(Frozen):
     ignore_nulls: bool
     classification: str
     window: Window | None
+    drift: dict[str, Any] | None = None
 
 
 class FeatureTable(Frozen):
-    """One feature table, known to readers as `name` (the published node's name; the candidate's without `feat_`).
+    """One feature table, known to readers as `name`.
 
-    `event_time` is the column of rule 3's `feature_at`; `ttl` of None means a row never expires.
+    That is the publish node's name, or without one the candidate's without `feat_`. `model` is the
+    candidate's name; `candidate` and `publish_node` are dbt's unique ids, `sources` those of the
+    sources it descends from. `event_time` is the column of rule 3's `feature_at`; `ttl` of None
+    means a row never expires. Of a versioned table each version is a table; `is_latest` marks the
+    one that its name alone means. `access` is dbt's.
     """
 
     name: str
@@ -80,6 +90,8 @@ class FeatureTable(Frozen):
     tags: tuple[str, ...]
     features: tuple[Feature, ...]
     sources: tuple[str, ...]
+    is_latest: bool = True
+    access: str = "protected"
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -119,7 +131,7 @@ class FeatureService(Frozen):
 
 
 class Source(Frozen):
-    """A dbt source table that feature tables descend from. `loaded_at` is dbt's `loaded_at_field`."""
+    """A dbt source table that feature tables descend from; `loaded_at` is its `loaded_at_field`."""
 
     unique_id: str
     name: str
@@ -127,24 +139,27 @@ class Source(Frozen):
 
 
 class Catalog(Frozen):
-    """Everything the project declares."""
+    """Everything the project declares; of a versioned table the latest version comes first."""
 
     project: str
     tables: tuple[FeatureTable, ...]
     services: tuple[FeatureService, ...]
     sources: tuple[Source, ...]
 
-    def table(self, name: str) -> FeatureTable:
-        """The feature table called `name`.
+    def table(self, name: str, version: str | None = None) -> FeatureTable:
+        """The feature table called `name`: this version of it, or the latest.
 
         Raises:
             UsageError: there is none; the message lists what there is.
         """
         for table in self.tables:
-            if table.name == name:
+            if table.name == name and version in (None, table.version):
                 return table
-        known = ", ".join(t.name for t in self.tables) or "none"
-        raise UsageError(f"there is no feature table {name!r}", hint=f"the project declares: {known}")
+        wanted = name if version is None else f"{name} version {version}"
+        known = ", ".join(_with_version(t) for t in self.tables) or "none"
+        raise UsageError(
+            f"there is no feature table {wanted!r}", hint=f"the project declares: {known}"
+        )
 
     def service(self, name: str) -> FeatureService:
         """The feature service called `name`.
@@ -156,8 +171,14 @@ class Catalog(Frozen):
             if service.name == name:
                 return service
         known = ", ".join(s.name for s in self.services) or "none"
-        raise UsageError(f"there is no feature service {name!r}", hint=f"the project declares: {known}")
+        raise UsageError(
+            f"there is no feature service {name!r}", hint=f"the project declares: {known}"
+        )
 
     def feast_project(self, tenant: str = "default") -> str:
-        """The name that isolates a tenant's keys and views online: `project` or `project_tenant`."""
+        """The name that isolates a tenant online: `project` or `project_tenant`."""
         return self.project if tenant == "default" else f"{self.project}_{tenant}"
+
+
+def _with_version(table: FeatureTable) -> str:
+    return table.name if table.version is None else f"{table.name} version {table.version}"

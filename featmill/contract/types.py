@@ -1,12 +1,12 @@
 """The closed type table: contract type -> Feast type -> Redis value.
 
-Source: the architecture page of the project, "Declare once". A type outside the table is an error that suggests a cast;
-nothing is converted in silence.
+Source: the architecture page of the project, "Declare once". A type outside the table is an error
+that suggests a cast; nothing is converted in silence.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 
@@ -67,9 +67,19 @@ _EXACT_DIGITS = 15
 
 _CASTS = {
     "INT128": "cast it to BIGINT or DECIMAL(38, 0)",
+    "UINT128": "cast it to BIGINT or DECIMAL(38, 0)",
     "UBIGINT": "cast it to BIGINT or DECIMAL(20, 0)",
+    "BIGNUM": "cast it to DECIMAL(38, 0)",
     "INTERVAL": "cast it to BIGINT seconds with extract(epoch from ...)",
     "TIME": "cast it to INTEGER seconds of the day",
+    "TIMETZ": "cast it to INTEGER seconds of the day",
+    "TIMESTAMP_S": "cast it to TIMESTAMP",
+    "TIMESTAMP_MS": "cast it to TIMESTAMP",
+    "TIMESTAMP_NS": "cast it to TIMESTAMP",
+    "JSON": "cast it to VARCHAR",
+    "BIT": "cast it to VARCHAR",
+    "ARRAY": "flatten it to a list of scalars",
+    "LIST": "flatten it to a list of scalars",
     "MAP": "give each key a column of its own",
     "STRUCT": "give each field a column of its own",
 }
@@ -79,12 +89,21 @@ _CASTS = {
 class FeatureType:
     """One row of the closed type table.
 
-    `sql` is DuckDB's canonical spelling, `kind` the online form of a value (of an element where `is_list`).
+    `sql` is DuckDB's canonical spelling, `kind` the online form of a value (of an element where
+    `is_list`).
     """
 
     sql: str
     kind: OnlineKind
     is_list: bool = False
+
+    def stored_as(self, online_type: str | None) -> FeatureType:
+        """The same contract type with a declared online form, where one is declared.
+
+        A TIMESTAMP declared `online_type: int64` keeps its microseconds as an integer, so `kind` is
+        INT64 while `sql` stays TIMESTAMP.
+        """
+        return self if online_type is None else replace(self, kind=OnlineKind(online_type))
 
     @property
     def feast(self) -> str:
@@ -98,7 +117,7 @@ def parse_type(declared: str) -> FeatureType:
     """Look a contract's `data_type` up in the closed type table.
 
     Raises:
-        ContractError: the type cannot be parsed or is outside the table; the message suggests a cast.
+        ContractError: the type cannot be parsed or is outside the table; the hint suggests a cast.
     """
     from sqlglot import exp
     from sqlglot.errors import SqlglotError
@@ -106,7 +125,7 @@ def parse_type(declared: str) -> FeatureType:
     try:
         parsed = exp.DataType.build(declared, dialect="duckdb")
     except SqlglotError as error:
-        raise ContractError(f"{declared!r} is not a DuckDB type") from error
+        raise _not_a_type(declared) from error
     is_list = parsed.this in (exp.DataType.Type.ARRAY, exp.DataType.Type.LIST)
     element = parsed.expressions[0] if is_list and parsed.expressions else parsed
     kind = _kind(element, declared)
@@ -117,13 +136,21 @@ def _kind(parsed: object, declared: str) -> OnlineKind:
     from sqlglot import exp
 
     if not isinstance(parsed, exp.DataType):
-        raise ContractError(f"{declared!r} is not a DuckDB type")
+        raise _not_a_type(declared)
     name = parsed.this.value if isinstance(parsed.this, exp.DataType.Type) else str(parsed.this)
     if name == "DECIMAL":
         precision = int(parsed.expressions[0].name) if parsed.expressions else 18
         return OnlineKind.DOUBLE if precision <= _EXACT_DIGITS else OnlineKind.STRING
     kind = _SCALARS.get(name)
     if kind is None:
-        hint = _CASTS.get(name, "cast it to a scalar of the type table")
-        raise ContractError(f"{declared} cannot be a feature's type: {hint}")
+        raise ContractError(
+            f"{declared} is outside the type table",
+            hint=_CASTS.get(name, "cast it to a scalar of the type table"),
+        )
     return kind
+
+
+def _not_a_type(declared: str) -> ContractError:
+    return ContractError(
+        f"{declared!r} is not a DuckDB type", hint="write it as DuckDB does, such as bigint"
+    )

@@ -1,0 +1,122 @@
+"""The catalogue, from declarations that keep every rule."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from featmill.contract.catalog import (
+    Catalog,
+    Feature,
+    FeatureService,
+    FeatureTable,
+    JoinKey,
+    Source,
+    Window,
+)
+from featmill.contract.services import features_of
+from featmill.contract.types import parse_type
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from featmill.contract.declared import Declared, DeclaredColumn, DeclaredTable
+    from featmill.contract.nodes import Manifest
+    from featmill.contract.types import FeatureType
+
+
+def derive(declared: Declared) -> Catalog:
+    """Build the catalogue: tables and services by name, of a versioned table the latest first."""
+    tables = [_table(table, declared.manifest) for table in declared.tables]
+    services = (
+        FeatureService(
+            name=service.exposure.name,
+            description=service.exposure.description,
+            owner=service.exposure.owner,
+            features=features_of(service, declared),
+        )
+        for service in declared.services
+    )
+    used = {source for table in tables for source in table.sources}
+    return Catalog(
+        project=declared.manifest.project,
+        tables=tuple(sorted(tables, key=lambda t: (t.name, not t.is_latest, t.version or ""))),
+        services=tuple(sorted(services, key=lambda service: service.name)),
+        sources=tuple(
+            Source(unique_id=unique_id, name=source.name, loaded_at=source.loaded_at)
+            for unique_id, source in sorted(declared.manifest.sources.items())
+            if unique_id in used
+        ),
+    )
+
+
+def _table(table: DeclaredTable, manifest: Manifest) -> FeatureTable:
+    model = table.model
+    publish_node = table.publish_nodes[0] if table.publish_nodes else None
+    return FeatureTable(
+        name=table.name,
+        model=model.name,
+        candidate=model.unique_id,
+        publish_node=None if publish_node is None else publish_node.unique_id,
+        version=model.version,
+        # Versions of a candidate may be published under names of their own.
+        is_latest=(publish_node or model).is_latest,
+        entity=table.declaration.entity,
+        join_keys=tuple(_join_keys(table)),
+        event_time=str(model.event_time),
+        ttl=table.declaration.ttl,
+        online=table.declaration.online,
+        tenant=table.tenant,
+        owner=(publish_node or model).owner or model.owner,
+        access=(publish_node or model).access,
+        description=model.description,
+        tags=model.tags,
+        features=tuple(_feature(column, table) for column in table.features),
+        sources=tuple(a for a in manifest.ancestors(model.unique_id) if a in manifest.sources),
+    )
+
+
+def _join_keys(table: DeclaredTable) -> Iterator[JoinKey]:
+    for name in table.declaration.join_keys:
+        column = table.column(name)
+        if column is not None:
+            yield JoinKey(name=name, type=_type(column))
+
+
+def _feature(column: DeclaredColumn, table: DeclaredTable) -> Feature:
+    declaration = column.declaration
+    return Feature(
+        name=column.name,
+        type=_type(column),
+        description=column.node.description,
+        has_default=declaration.has_default,
+        default=declaration.default,
+        ignore_nulls=declaration.ignore_nulls,
+        classification=declaration.classification,
+        window=_window(column, table),
+        drift=declaration.drift,
+    )
+
+
+def _type(column: DeclaredColumn) -> FeatureType:
+    declared = parse_type(str(column.node.data_type))
+    return declared.stored_as(column.declaration.online_type)
+
+
+def _window(column: DeclaredColumn, table: DeclaredTable) -> Window | None:
+    declaration = column.declaration
+    if declaration.aggregate is None:
+        return None
+    of_table = table.declaration
+    hop = of_table.hop if declaration.hop is None else declaration.hop
+    delay = of_table.delay if declaration.delay is None else declaration.delay
+    length = declaration.window
+    return Window(
+        aggregate=declaration.aggregate,
+        value=declaration.value,
+        length=length if isinstance(length, timedelta) else None,
+        hop=hop if isinstance(hop, timedelta) else None,
+        delay=timedelta(0) if delay is None else delay,
+        where=declaration.where,
+        scale=declaration.scale,
+    )

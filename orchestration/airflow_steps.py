@@ -60,7 +60,8 @@ def build(
     must not become theirs.
 
     Raises:
-        AsOfError: the run names two snapshot dates, or dbt refused the one it names.
+        AsOfError: the run names two snapshot dates.
+        UsageError: dbt refused the one it names, or a setting is wrong.
         BuildLocked: another process holds the build database.
         BuildError: a model could not be built, or dbt could not run.
     """
@@ -153,6 +154,13 @@ def snapshot_date(params: Mapping[str, Any], partition_key: str | None) -> str |
     return given or partition_key
 
 
+def log_hint(context: Mapping[str, object]) -> None:
+    """Say what to do about a failed task, in its log: Airflow shows an error's message only."""
+    hint = getattr(context.get("exception"), "hint", None)
+    if hint is not None:
+        LOG.error("hint: %s", hint)
+
+
 def read_outcomes(result: Path) -> list[BuildOutcome]:
     """What `featmill build --result` wrote.
 
@@ -160,20 +168,24 @@ def read_outcomes(result: Path) -> list[BuildOutcome]:
         BuildError: the file is missing or is not what it writes.
     """
     try:
-        outcomes = json.loads(result.read_text(encoding="utf-8"))
-        return [
+        written = json.loads(result.read_text(encoding="utf-8"))
+        outcomes = [
             BuildOutcome(
                 as_of=outcome["as_of"],
                 results=tuple(NodeResult(**node) for node in outcome["results"]),
                 said=tuple(outcome["said"]),
             )
-            for outcome in outcomes
+            for outcome in written
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BuildError(
             f"the build's results at {result} cannot be read: {error}",
             hint="every worker needs the same FEATMILL_HOME; run the build again",
         ) from error
+    if not outcomes:
+        # Without a test nothing has passed.
+        raise BuildError(f"the build's results at {result} hold no build")
+    return outcomes
 
 
 def _settings(project_dir: str | None) -> Settings:
@@ -201,7 +213,7 @@ def _run(command: Sequence[str]) -> None:
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
         try:
-            for line in process.stdout or ():
+            for line in filter(str.strip, process.stdout or ()):
                 LOG.info("%s", line.rstrip())
                 tail.append(line.rstrip())
         finally:
@@ -226,9 +238,10 @@ def _ended(process: subprocess.Popen[str]) -> int:
 
 def _failure(code: int, said: str) -> BuildError | UsageError:
     """What the process said, as the error it was: the retry policy looks at the class."""
-    message = said.partition("error: ")[2] or said
+    message, _, hint = (said.partition("error: ")[2] or said).partition("\nhint: ")
     if message.startswith(_LOCKED):
-        return BuildLocked(message)
+        return BuildLocked(message, hint=hint or None)
     if code == UsageError.exit_code:
-        return UsageError(message)
-    return BuildError(message or f"the build ended with exit code {code} and said nothing")
+        return UsageError(message, hint=hint or None)
+    message = message or f"the build ended with exit code {code} and said nothing"
+    return BuildError(message, hint=hint or None)

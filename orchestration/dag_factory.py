@@ -96,6 +96,7 @@ def features_daily(  # noqa: PLR0913 - each is a project's choice, and has a def
             "max_retry_delay": timedelta(minutes=30),
             "retry_policy": retry_policy(),
             "execution_timeout": step_timeout,
+            "on_failure_callback": airflow_steps.log_hint,
         },
         tags=["featmill"],
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from featmill.contract.types import OnlineKind
 from featmill.training.templates import feature_rows_sql
 from featmill.warehouse.columns import quote
 from featmill.warehouse.lake import relation_sql
@@ -13,7 +14,7 @@ from featmill.warehouse.lake import relation_sql
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from featmill.contract.catalog import FeatureTable
+    from featmill.contract.catalog import Feature, FeatureTable
     from featmill.warehouse.model import Snapshot
 
 _BATCH_ROWS = 65_536
@@ -31,7 +32,7 @@ def online_rows(
         released: the table's released snapshots; those up to the as_of are read where a feature carries its last
             non-NULL value (rule 14).
     """
-    features = ", ".join(quote(feature.name) for feature in table.features)
+    features = ", ".join(_stored(feature) for feature in table.features)
     keys = ", ".join(quote(key) for key in table.key_names)
     time = quote(table.event_time)
     history = [s for s in released if s.as_of < snapshot.as_of] if _carries(table) else []
@@ -42,7 +43,9 @@ def online_rows(
         if history
         else f"SELECT {keys}, {time}, {features} FROM ({relation_sql([snapshot])}) "
     )
-    sql += f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {time} DESC) = 1 ORDER BY {keys}"
+    sql += (
+        f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {time} DESC) = 1 ORDER BY {keys}"
+    )
     with _reader(sql) as reader:
         yield reader
 
@@ -72,6 +75,15 @@ def vanished_keys(
         yield reader
 
 
+def _stored(feature: Feature) -> str:
+    """A moment that is declared `online_type: int64` is stored as microseconds since 1970."""
+    name = quote(feature.name)
+    is_moment = feature.type.sql.startswith("TIMESTAMP")
+    if is_moment and feature.type.kind is OnlineKind.INT64:
+        return f"epoch_us({name}) AS {name}"
+    return name
+
+
 def _carries(table: FeatureTable) -> bool:
     return any(feature.ignore_nulls for feature in table.features)
 
@@ -84,7 +96,8 @@ def _rows_sql(table: FeatureTable, snapshot: Snapshot, history: Sequence[Snapsho
             "event_time": table.event_time,
             "ttl_us": None if table.ttl is None else round(table.ttl.total_seconds() * 1_000_000),
             "features": [
-                {"name": feature.name, "ignore_nulls": feature.ignore_nulls} for feature in table.features
+                {"name": feature.name, "ignore_nulls": feature.ignore_nulls}
+                for feature in table.features
             ],
         }
     )

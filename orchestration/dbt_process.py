@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING, Any
 from featmill.errors import AsOfError, BuildError, BuildLocked, SourceError
 
 if TYPE_CHECKING:
+    from dbt.artifacts.schemas.results import NodeResult as DbtResult
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt_common.events.base_types import EventMsg
+
     from featmill.settings import Settings
 
 #: Macros through which a node depends on the run's moments (rule 2); nothing else may.
@@ -81,7 +85,7 @@ class DbtProcess:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._manifest: Any = None
+        self._manifest: Manifest | None = None
 
     def parse(self) -> None:
         """Parse the project and write `target/manifest.json`.
@@ -89,9 +93,14 @@ class DbtProcess:
         Raises:
             BuildError: dbt could not parse it; the message is dbt's own, with file and line.
         """
-        self._manifest = self._invoke(["parse"]).result
+        from dbt.contracts.graph.manifest import Manifest
 
-    def build(self, as_ofs: Sequence[str | None] = (None,), on_node: Progress | None = None) -> list[BuildOutcome]:
+        parsed = self._invoke(["parse"]).result
+        self._manifest = parsed if isinstance(parsed, Manifest) else None
+
+    def build(
+        self, as_ofs: Sequence[str | None] = (None,), on_node: Progress | None = None
+    ) -> list[BuildOutcome]:
         """Run `dbt build` at each as_of in turn; stops at the first that fails.
 
         The first run builds everything. The others build again only what depends on the run's moments: a staging model
@@ -103,12 +112,17 @@ class DbtProcess:
             SourceError: a source file is missing.
             BuildError: dbt could not run at all. A node that failed is in the outcome, not raised.
         """
-        if self._manifest is None:
-            self.parse()
+        self._parsed()
         outcomes: list[BuildOutcome] = []
         for as_of in as_ofs:
             # dbt writes its artifacts once: that costs half as much as a date's models.
-            later = ["--select", *self._dated_nodes(), "--exclude-resource-type", "unit_test", "--no-write-json"]
+            later = [
+                "--select",
+                *self._dated_nodes(),
+                "--exclude-resource-type",
+                "unit_test",
+                "--no-write-json",
+            ]
             selected = later if outcomes else []
             with moment_variables(as_of):
                 outcomes.append(self._build_once(as_of, selected, on_node))
@@ -130,7 +144,9 @@ class DbtProcess:
         Raises:
             BuildError: dbt could not run it.
         """
-        shown = self._invoke(["show", "--inline", sql, "--limit", "-1"]).result.results[0].agate_table
+        shown = (
+            self._invoke(["show", "--inline", sql, "--limit", "-1"]).result.results[0].agate_table
+        )
         return [tuple(row.values()) for row in shown.rows]
 
     def docs(self) -> None:
@@ -141,23 +157,35 @@ class DbtProcess:
         """
         self._invoke(["docs", "generate", "--static"])
 
-    def _build_once(self, as_of: str | None, selected: list[str], on_node: Progress | None) -> BuildOutcome:
+    def _parsed(self) -> Manifest:
+        if self._manifest is None:
+            self.parse()
+        if self._manifest is None:
+            raise BuildError("dbt parsed the project and gave no manifest")
+        return self._manifest
+
+    def _build_once(
+        self, as_of: str | None, selected: list[str], on_node: Progress | None
+    ) -> BuildOutcome:
         said: list[str] = []
         listener = _Listener(on_node, said)
         result = self._invoke(["build", *selected], listener)
         return BuildOutcome(as_of, tuple(_node_result(r) for r in result.result or []), tuple(said))
 
-    def _invoke(self, arguments: list[str], listener: _Listener | None = None) -> Any:
+    def _invoke(self, arguments: list[str], listener: _Listener | None = None) -> Any:  # noqa: ANN401
+        """Run a command; what its `result` holds is dbt's to say, one type a command."""
         from dbt.cli.main import dbtRunner
 
         self.settings.home_dir.mkdir(parents=True, exist_ok=True)
         where = ["--project-dir", str(self.settings.root), "--log-level", "none"]
         if (self.settings.root / "profiles.yml").is_file():
             where += ["--profiles-dir", str(self.settings.root)]
-        callbacks = [] if listener is None else [listener]
+        callbacks: list[Callable[[EventMsg], None]] = [] if listener is None else [listener]
         # dbt resolves a profile's relative paths from the current folder; a user of plain dbt stands in the project's.
         with chdir(self.settings.root):
-            result = dbtRunner(manifest=self._manifest, callbacks=callbacks).invoke([*arguments, *where])
+            result = dbtRunner(manifest=self._manifest, callbacks=callbacks).invoke(
+                [*arguments, *where]
+            )
         if result.exception is not None:
             raise _translated(str(result.exception))
         _raise_if_locked(result.result)
@@ -165,13 +193,16 @@ class DbtProcess:
 
     def _dated_nodes(self) -> list[str]:
         """The models that depend on the run's moments, and all that descends from them."""
-        manifest = self._manifest
+        manifest = self._parsed()
         reaches = _macros_that_reach(manifest, _MOMENT_MACROS)
         dated = {
             unique_id
             for unique_id, node in manifest.nodes.items()
-            if node.resource_type == "model"
-            and (node.config.materialized == "published" or reaches.intersection(node.depends_on.macros))
+            if str(node.resource_type) == "model"
+            and (
+                node.config.materialized == "published"
+                or reaches.intersection(node.depends_on.macros)
+            )
         }
         queue = list(dated)
         for unique_id in queue:  # grows while it is walked
@@ -191,7 +222,7 @@ class _Listener:
         self._ended = 0
         self._total = 0
 
-    def __call__(self, event: Any) -> None:
+    def __call__(self, event: EventMsg) -> None:
         if event.info.name == "JinjaLogInfo" and event.data.msg.startswith("featmill: "):
             self._said.append(event.data.msg.removeprefix("featmill: "))
         if event.info.name == "LogStartLine":
@@ -204,7 +235,7 @@ class _Listener:
             self._on_node(result, self._ended, self._total)
 
 
-def _node_result(result: Any) -> NodeResult:
+def _node_result(result: DbtResult) -> NodeResult:
     node = result.node
     published = getattr(node.config, "materialized", "") == "published"
     return NodeResult(
@@ -217,7 +248,7 @@ def _node_result(result: Any) -> NodeResult:
     )
 
 
-def _macros_that_reach(manifest: Any, wanted: frozenset[str]) -> set[str]:
+def _macros_that_reach(manifest: Manifest, wanted: frozenset[str]) -> set[str]:
     """The macros that call one of `wanted`, directly or through others, and these themselves."""
     callers: dict[str, list[str]] = {}
     for unique_id, macro in manifest.macros.items():
@@ -232,7 +263,7 @@ def _macros_that_reach(manifest: Any, wanted: frozenset[str]) -> set[str]:
     return reached
 
 
-def _raise_if_locked(results: Any) -> None:
+def _raise_if_locked(results: object) -> None:
     for result in results if isinstance(results, list) else getattr(results, "results", None) or []:
         message = getattr(result, "message", None) or ""
         if _is_lock(message):
@@ -249,7 +280,8 @@ def _translated(message: str) -> BuildError | AsOfError | SourceError:
     if _is_lock(text):
         return BuildLocked(
             "another process holds the build database: " + text.splitlines()[-1].strip(),
-            hint="wait for the other build to end, or close the program that opened the file; readers use features.duckdb",
+            hint="wait for the other build to end, or close the program that has the file open; "
+            "readers use features.duckdb",
         )
     if "FEATMILL_AS_OF" in text or "FEATMILL_CUT_OFF" in text or "is before the data" in text:
         return AsOfError(text)

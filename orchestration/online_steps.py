@@ -84,7 +84,9 @@ def export(
     return Exported(release.release_id, tuple(done), services)
 
 
-def verify(settings: Settings, release_id: str | None = None, on_step: Step | None = None) -> Verified:
+def verify(
+    settings: Settings, release_id: str | None = None, on_step: Step | None = None
+) -> Verified:
     """Compare every key and feature online with a release, exactly.
 
     Raises:
@@ -102,10 +104,13 @@ def verify(settings: Settings, release_id: str | None = None, on_step: Step | No
     for table, snapshot in _online(catalog, registry, release):
         on_rows = _counting(on_step, table, online_row_count(table, snapshot))
         with online_rows(table, snapshot, registry.released_snapshots(table.name)) as rows:
-            reports.append(verify_view(target, catalog.feast_project(table.tenant), table, rows, on_rows))
+            reports.append(
+                verify_view(target, catalog.feast_project(table.tenant), table, rows, on_rows)
+            )
     if not all(report.is_equal for report in reports):
         raise ParityError(
-            _differences(release, reports), hint="put the release online again: featmill export --force"
+            _differences(release, reports),
+            hint="put the release online again: featmill export --force",
         )
     return Verified(release.release_id, tuple(reports))
 
@@ -121,13 +126,17 @@ class _View:
     registry: Registry
 
 
-def _online(catalog: Catalog, registry: Registry, release: Release) -> list[tuple[FeatureTable, Snapshot]]:
+def _online(
+    catalog: Catalog, registry: Registry, release: Release
+) -> list[tuple[FeatureTable, Snapshot]]:
     """The release's tables that are declared online, in name order.
 
     Raises:
         NoRelease: the release holds none of them: an empty export or proof would be worth nothing.
     """
-    tables = sorted((t for t in catalog.tables if t.online), key=lambda table: table.name)
+    tables = sorted(
+        (t for t in catalog.tables if t.online and t.is_latest), key=lambda table: table.name
+    )
     held = [
         (table, registry.lake.snapshot(table.name, release.snapshots[table.name]))
         for table in tables
@@ -142,7 +151,9 @@ def _online(catalog: Catalog, registry: Registry, release: Release) -> list[tupl
     return held
 
 
-def _export_view(target: OnlineTarget, view: _View, on_step: Step | None, *, force: bool) -> ExportedView:
+def _export_view(
+    target: OnlineTarget, view: _View, on_step: Step | None, *, force: bool
+) -> ExportedView:
     from exporters.redis import ExportJob, export_view
     from exporters.rows import online_row_count, online_rows, vanished_keys
 
@@ -165,7 +176,9 @@ def _export_view(target: OnlineTarget, view: _View, on_step: Step | None, *, for
 
         released = view.registry.released_snapshots(table.name)
         rows = opened.enter_context(online_rows(table, snapshot, released))
-        result = export_view(target, job, rows, vanished=vanished, on_progress=_counting(on_step, table, total))
+        result = export_view(
+            target, job, rows, vanished=vanished, on_progress=_counting(on_step, table, total)
+        )
     return ExportedView(
         view=table.name,
         snapshot_id=snapshot.snapshot_id,
@@ -179,7 +192,9 @@ def _export_view(target: OnlineTarget, view: _View, on_step: Step | None, *, for
     )
 
 
-def _counting(on_step: Step | None, table: FeatureTable, total: int) -> Callable[[int], None] | None:
+def _counting(
+    on_step: Step | None, table: FeatureTable, total: int
+) -> Callable[[int], None] | None:
     if on_step is None:
         return None
     return lambda rows: on_step(table.name, rows, total)
@@ -194,7 +209,9 @@ def _apply_feast(
     services: list[str] = []
     released = {table.name: registry.released_snapshots(table.name) for table in catalog.tables}
     for tenant in sorted({table.tenant for table in catalog.tables}):
-        write_repository(settings, catalog, released, target.feast_connection_string(), tenant=tenant)
+        write_repository(
+            settings, catalog, released, target.feast_connection_string(), tenant=tenant
+        )
         services += apply(settings, tenant=tenant).services
     return tuple(services)
 
@@ -212,6 +229,7 @@ def _differences(release: Release, reports: Sequence[ParityReport]) -> str:
         if report.total_differences:
             lines.append(f"  {report.view}: {report.total_differences:,} differences")
         lines += [
-            f"    {d.key} {d.feature}: published {d.expected}, online {d.actual}" for d in report.differences
+            f"    {d.key} {d.feature}: published {d.expected}, online {d.actual}"
+            for d in report.differences
         ]
     return "\n".join(lines)

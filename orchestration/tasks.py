@@ -33,7 +33,7 @@ def load_catalog(settings: Settings) -> Catalog:
 
     if not _is_fresh(settings):
         DbtProcess(settings).parse()
-    return load(settings.manifest)
+    return load(settings.manifest, settings.root)
 
 
 def _is_fresh(settings: Settings) -> bool:
@@ -42,7 +42,12 @@ def _is_fresh(settings: Settings) -> bool:
     parsed_at = settings.manifest.stat().st_mtime
     named = [settings.root / name for name in ("dbt_project.yml", "packages.yml", "profiles.yml")]
     folders = ("models", "macros", "seeds", "snapshots", "tests")
-    within = (path for folder in folders for path in (settings.root / folder).rglob("*") if path.suffix in _PARSED)
+    within = (
+        path
+        for folder in folders
+        for path in (settings.root / folder).rglob("*")
+        if path.suffix in _PARSED
+    )
     return all(path.stat().st_mtime < parsed_at for path in [*named, *within] if path.is_file())
 
 
@@ -58,7 +63,9 @@ def build(
     for outcome in outcomes:
         broken = [result for result in outcome.failures if not result.is_test]
         if broken and not any(result.is_test for result in outcome.failures):
-            raise BuildError(_told("could not be built", [f"{r.name}: {r.message.strip()}" for r in broken]))
+            raise BuildError(
+                _told("could not be built", [f"{r.name}: {r.message.strip()}" for r in broken])
+            )
     return outcomes
 
 
@@ -92,7 +99,10 @@ def released(settings: Settings, as_of: str | None = None) -> Release:
     moment = parse_moment(as_of)
     found = [release for release in registry.releases() if release.as_of == moment]
     if not found:
-        raise NoRelease(f"nothing is released at {as_of}", hint="a release needs every publish node's tests to pass")
+        raise NoRelease(
+            f"nothing is released at {as_of}",
+            hint="a release needs every publish node's tests to pass",
+        )
     return found[-1]
 
 

@@ -41,7 +41,9 @@ def _run() -> None:
     settings = load_settings(PROJECT)
     DbtProcess(settings).deps()
     as_ofs = _as_ofs(lines)
-    console.out.print(Rule(f"[bold]{len(as_ofs)} daily snapshots, {as_ofs[0]} to {as_ofs[-1]}", align="left"))
+    console.out.print(
+        Rule(f"[bold]{len(as_ofs)} daily snapshots, {as_ofs[0]} to {as_ofs[-1]}", align="left")
+    )
     started = time.perf_counter()
     outcomes = run_build(settings, list(as_ofs))
     seconds = time.perf_counter() - started
@@ -82,7 +84,9 @@ def _show_quarantine(settings: Settings) -> None:
         "select refused_because, count(*) as lines from {{ ref('stg_retail__quarantined_lines') }} "
         "group by all order by lines desc"
     )
-    table = Table("quarantined because", "lines", title="Lines that were not taken", title_justify="left")
+    table = Table(
+        "quarantined because", "lines", title="Lines that were not taken", title_justify="left"
+    )
     for reason, lines in counted:
         table.add_row(str(reason), f"{lines:,}")
     console.out.print(table)
@@ -113,7 +117,14 @@ def _train(settings: Settings, lines: Path) -> None:
     made = build_training_set(catalog, open_registry(settings.lake_dir), request)
     views = list(dict.fromkeys(ref.view for ref in service.features))
     with duckdb.connect() as connection:
-        table = Table("view", "ok", "expired", "missing", title=f"{made.rows:,} rows: {made.path}", title_justify="left")
+        table = Table(
+            "view",
+            "ok",
+            "expired",
+            "missing",
+            title=f"{made.rows:,} rows: {made.path}",
+            title_justify="left",
+        )
         for view in views:
             counts = connection.execute(
                 f"SELECT count(*) FILTER (WHERE status = 'ok'), count(*) FILTER (WHERE status = 'expired'), "

@@ -27,11 +27,15 @@ def register(app: typer.Typer) -> None:
 def build(
     as_of: Annotated[
         list[str] | None,
-        typer.Option(help="Compute features at this UTC day or moment; give it several times for several snapshots."),
+        typer.Option(
+            help="Compute features at this UTC day or moment; give it several times for several snapshots."
+        ),
     ] = None,
     result: Annotated[
         Path | None,
-        typer.Option(help="Write every node's result here as JSON and leave judging the tests to the caller."),
+        typer.Option(
+            help="Write every node's result here as JSON and leave judging the tests to the caller."
+        ),
     ] = None,
     project_dir: ProjectDir = None,
 ) -> None:

@@ -10,7 +10,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from featmill.errors import FeatmillError
 
@@ -22,15 +29,17 @@ err = Console(stderr=True)
 
 ProjectDir = Annotated[
     Path | None,
-    typer.Option("--project-dir", help="The dbt project; default FEATMILL_PROJECT_DIR, else this folder."),
+    typer.Option(
+        "--project-dir", help="The dbt project; default FEATMILL_PROJECT_DIR, else this folder."
+    ),
 ]
 
 
 def report(error: FeatmillError) -> None:
     """Print an error and its hint to standard error."""
-    err.print(f"[bold red]error:[/] {_plain(error.message)}", highlight=False)
+    err.print(f"[bold red]error:[/] {_plain(error.message)}", highlight=False, soft_wrap=True)
     if error.hint:
-        err.print(f"[bold]hint:[/] {_plain(error.hint)}", highlight=False)
+        err.print(f"[bold]hint:[/] {_plain(error.hint)}", highlight=False, soft_wrap=True)
 
 
 def _plain(text: str) -> str:

@@ -81,7 +81,10 @@ def demo(
 @contextmanager
 def _own_home(root: Path) -> Iterator[None]:
     """Point the settings, ours and dbt's, at the demo's folders."""
-    wanted = {"FEATMILL_HOME": ".featmill/demo", "FEATMILL_SOURCES": str(root / ".featmill" / "demo" / "raw")}
+    wanted = {
+        "FEATMILL_HOME": ".featmill/demo",
+        "FEATMILL_SOURCES": str(root / ".featmill" / "demo" / "raw"),
+    }
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
@@ -110,9 +113,13 @@ def _generate(settings: Settings, events: int, days: int, snapshots: int) -> lis
             events=events,
             days=days,
             seed=_SEED,
-            on_progress=lambda name, done, total: shown.update(bar, description=name, completed=done, total=total),
+            on_progress=lambda name, done, total: shown.update(
+                bar, description=name, completed=done, total=total
+            ),
         )
-    table = Table("source file", title="Raw events and reference data, dirty on purpose", title_justify="left")
+    table = Table(
+        "source file", title="Raw events and reference data, dirty on purpose", title_justify="left"
+    )
     for column in ("rows", "MB"):
         table.add_column(column, justify="right")
     table.add_column("planted faults")
@@ -154,7 +161,9 @@ def _show_release(settings: Settings, release: Release) -> None:
     console.out.print(table)
 
 
-def _write_spine(settings: Settings, catalog: Catalog, service: FeatureService, release: Release) -> Path:
+def _write_spine(
+    settings: Settings, catalog: Catalog, service: FeatureService, release: Release
+) -> Path:
     """A spine for the service: entities of the release at moments of the days around it, the same every time."""
     import duckdb
 
@@ -164,14 +173,17 @@ def _write_spine(settings: Settings, catalog: Catalog, service: FeatureService, 
 
     lake = open_registry(settings.lake_dir).lake
     holders = {
-        key: view for view in dict.fromkeys(ref.view for ref in service.features) for key in catalog.table(view).key_names
+        key: view
+        for view in dict.fromkeys(ref.view for ref in service.features)
+        for key in catalog.table(view).key_names
     }
-    drawn = [
-        f"(SELECT {quote(key)}, row_number() OVER (ORDER BY md5({quote(key)}::VARCHAR)) AS spine_row "
-        f"FROM (SELECT DISTINCT {quote(key)} FROM "
-        f"({relation_sql([lake.snapshot(view, release.snapshots[view])])})) LIMIT {_SPINE_ROWS}) AS {quote('of_' + key)}"
-        for key, view in holders.items()
-    ]
+    drawn = []
+    for key, view in holders.items():
+        rows = relation_sql([lake.snapshot(view, release.snapshots[view])])
+        drawn.append(
+            f"(SELECT {quote(key)}, row_number() OVER (ORDER BY md5({quote(key)}::VARCHAR)) AS spine_row "
+            f"FROM (SELECT DISTINCT {quote(key)} FROM ({rows})) LIMIT {_SPINE_ROWS}) AS {quote('of_' + key)}"
+        )
     keys = ", ".join(quote(key) for key in holders)
     joined = drawn[0] + "".join(f" JOIN {other} USING (spine_row)" for other in drawn[1:])
     path = settings.home_dir / "spine.parquet"
@@ -185,7 +197,9 @@ def _write_spine(settings: Settings, catalog: Catalog, service: FeatureService, 
     return path
 
 
-def _show_vector(settings: Settings, catalog: Catalog, service: FeatureService, spine: Path) -> None:
+def _show_vector(
+    settings: Settings, catalog: Catalog, service: FeatureService, spine: Path
+) -> None:
     import duckdb
 
     from exporters.feast.reader import online_vector
@@ -199,13 +213,20 @@ def _show_vector(settings: Settings, catalog: Catalog, service: FeatureService, 
     with console.progress() as shown:
         shown.add_task("reading through Feast", total=None)
         vector = online_vector(settings, service.name, entity)
-    table = Table("feature", "value", title=f"{service.name} for {entity}, read with the stock Feast SDK", title_justify="left")
+    table = Table(
+        "feature",
+        "value",
+        title=f"{service.name} for {entity}, read with the stock Feast SDK",
+        title_justify="left",
+    )
     for name, value in vector.items():
         table.add_row(name, str(value))
     console.out.print(table)
 
 
-def _show_training_set(settings: Settings, catalog: Catalog, service: FeatureService, spine: Path) -> None:
+def _show_training_set(
+    settings: Settings, catalog: Catalog, service: FeatureService, spine: Path
+) -> None:
     import duckdb
 
     from featmill.training.training_set import TrainingRequest, build_training_set
@@ -213,7 +234,12 @@ def _show_training_set(settings: Settings, catalog: Catalog, service: FeatureSer
 
     out = settings.home_dir / f"{service.name}.parquet"
     request = TrainingRequest(
-        spine=spine, time="label_at", features=service.features, out=out, status=True, service=service.name
+        spine=spine,
+        time="label_at",
+        features=service.features,
+        out=out,
+        status=True,
+        service=service.name,
     )
     made = build_training_set(catalog, open_registry(settings.lake_dir), request)
     with duckdb.connect() as connection:
@@ -249,7 +275,9 @@ def _write_docs(settings: Settings) -> None:
 
 
 def _show_places(settings: Settings, seconds: float) -> None:
-    table = Table(show_header=False, title=f"Done in {seconds:.0f} s. Look at", title_justify="left")
+    table = Table(
+        show_header=False, title=f"Done in {seconds:.0f} s. Look at", title_justify="left"
+    )
     table.add_row("dbt docs, lineage", str(settings.root / "target" / "static_index.html"))
     table.add_row("people's SQL", str(settings.features_database))
     table.add_row("lake", str(settings.lake_dir))

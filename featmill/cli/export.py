@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from featmill.settings import Settings
     from orchestration.online_steps import Exported, Verified
 
-ReleaseId = Annotated[str | None, typer.Option("--release", help="The release; default the newest.")]
+ReleaseId = Annotated[
+    str | None, typer.Option("--release", help="The release; default the newest.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +31,9 @@ def register(app: typer.Typer) -> None:
 
 def export(
     release: ReleaseId = None,
-    force: Annotated[bool, typer.Option(help="Write every row, even where the store has the snapshot.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Write every row, even where the store has the snapshot.")
+    ] = False,
     feast: Annotated[bool, typer.Option(help="Also write and apply the Feast repository.")] = True,
     project_dir: ProjectDir = None,
 ) -> None:
@@ -49,12 +53,16 @@ def verify(release: ReleaseId = None, project_dir: ProjectDir = None) -> None:
     show_verify(run_verify(load_settings(project_dir), release))
 
 
-def run_export(settings: Settings, release: str | None = None, *, force: bool = False, with_feast: bool = True) -> Exported:
+def run_export(
+    settings: Settings, release: str | None = None, *, force: bool = False, with_feast: bool = True
+) -> Exported:
     """Export with a progress bar for each view."""
     from orchestration import online_steps
 
     with console.progress() as shown:
-        return online_steps.export(settings, release, _bars(shown, "online"), force=force, with_feast=with_feast)
+        return online_steps.export(
+            settings, release, _bars(shown, "online"), force=force, with_feast=with_feast
+        )
 
 
 def run_verify(settings: Settings, release: str | None = None) -> Verified:

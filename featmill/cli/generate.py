@@ -57,7 +57,7 @@ def register(app: typer.Typer) -> None:
     app.command("generate")(generate_command)
 
 
-def generate_command(  # noqa: PLR0913 - each is an option
+def generate_command(
     events: Events = 1_000_000,
     days: Days = 90,
     seed: Seed = 42,

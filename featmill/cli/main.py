@@ -23,12 +23,18 @@ for module in (build, check, demo, export, generate, online, snapshots, train):
     module.register(app)
 
 #: Every library we start is told not to phone home; in closed networks it would also be slow.
-_TELEMETRY_OFF = {"DO_NOT_TRACK": "1", "DBT_SEND_ANONYMOUS_USAGE_STATS": "False", "FEAST_USAGE": "False"}
+_TELEMETRY_OFF = {
+    "DO_NOT_TRACK": "1",
+    "DBT_SEND_ANONYMOUS_USAGE_STATS": "False",
+    "FEAST_USAGE": "False",
+}
 
 
 def main() -> None:
     """Run the command line: exit code 0, or 1 or 2 with a message and no traceback."""
-    os.environ.update({name: value for name, value in _TELEMETRY_OFF.items() if name not in os.environ})
+    os.environ.update(
+        {name: value for name, value in _TELEMETRY_OFF.items() if name not in os.environ}
+    )
     try:
         app()
     except FeatmillError as error:

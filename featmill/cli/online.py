@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    online = typer.Typer(help="The embedded online store: a Valkey that featmill keeps between commands.")
+    online = typer.Typer(
+        help="The embedded online store: a Valkey that featmill keeps between commands."
+    )
     online.command()(start)
     online.command()(stop)
     online.command()(status)
@@ -56,7 +58,9 @@ def _server(settings: Settings) -> EmbeddedServer:
     from featmill.online.server import EmbeddedServer
 
     if settings.redis_url is not None:
-        raise UsageError("FEATMILL_REDIS_URL names a server of yours", hint="unset it to use the embedded one")
+        raise UsageError(
+            "FEATMILL_REDIS_URL names a server of yours", hint="unset it to use the embedded one"
+        )
     return EmbeddedServer(settings.online_dir)
 
 
@@ -88,9 +92,21 @@ def _show_live(settings: Settings) -> None:
             return
         target = server.target
     catalog = tasks.load_catalog(settings)
-    table = Table("view", "serves snapshot", "release", "entities", "state", title="Live", title_justify="left")
+    table = Table(
+        "view",
+        "serves snapshot",
+        "release",
+        "entities",
+        "state",
+        title="Live",
+        title_justify="left",
+    )
     for tenant in sorted({t.tenant for t in catalog.tables}):
         for view, record in sorted(read_live(target, catalog.feast_project(tenant)).items()):
-            state = "complete" if record.is_complete else f"incomplete: row {record.position:,} of {record.rows:,}"
+            state = (
+                "complete"
+                if record.is_complete
+                else f"incomplete: row {record.position:,} of {record.rows:,}"
+            )
             table.add_row(view, record.snapshot_id, record.release_id, f"{record.rows:,}", state)
     console.out.print(table)

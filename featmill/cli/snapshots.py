@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 
 def snapshots(
     table: Annotated[str | None, typer.Option(help="Only this feature table's snapshots.")] = None,
-    last: Annotated[int, typer.Option(help="Show at most this many releases, and snapshots of each table.")] = 20,
+    last: Annotated[
+        int, typer.Option(help="Show at most this many releases, and snapshots of each table.")
+    ] = 20,
     project_dir: ProjectDir = None,
 ) -> None:
     """List the releases and the table snapshots they are made of."""
@@ -27,13 +29,32 @@ def snapshots(
 
     registry = open_registry(load_settings(project_dir).lake_dir)
     releases = registry.releases()
-    shown = Table("release", "as_of", "released at", "tables", title="Releases", title_justify="left")
+    shown = Table(
+        "release", "as_of", "released at", "tables", title="Releases", title_justify="left"
+    )
     for release in releases[-last:]:
-        shown.add_row(release.release_id, _moment(release.as_of), _moment(release.released_at), str(len(release.snapshots)))
+        shown.add_row(
+            release.release_id,
+            _moment(release.as_of),
+            _moment(release.released_at),
+            str(len(release.snapshots)),
+        )
     console.out.print(shown if releases else "nothing has been released yet")
-    members = {(name, snapshot) for release in releases for name, snapshot in release.snapshots.items()}
+    members = {
+        (name, snapshot) for release in releases for name, snapshot in release.snapshots.items()
+    }
     for name in [table] if table else registry.lake.tables():
-        listed = Table("snapshot", "as_of", "cut-off", "published at", "rows", "definition", "content", "released", title=name)
+        listed = Table(
+            "snapshot",
+            "as_of",
+            "cut-off",
+            "published at",
+            "rows",
+            "definition",
+            "content",
+            "released",
+            title=name,
+        )
         listed.title_justify = "left"
         for snapshot in registry.lake.snapshots(name)[-last:]:
             listed.add_row(

@@ -21,13 +21,25 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    spine: Annotated[Path, typer.Argument(help="The rows to make features for: a .parquet or .csv file.")],
+    spine: Annotated[
+        Path, typer.Argument(help="The rows to make features for: a .parquet or .csv file.")
+    ],
     time_column: Annotated[str, typer.Option(help="The spine's column with each row's moment.")],
-    out: Annotated[Path, typer.Option(help="The .parquet file to write; its manifest is written beside it.")],
-    service: Annotated[str | None, typer.Option(help="A feature service: a dbt exposure of type ml.")] = None,
-    features: Annotated[str | None, typer.Option(help="view:feature,... instead of, or beside, a service.")] = None,
-    zone: Annotated[str | None, typer.Option(help="The zone of a time column that has none, such as UTC.")] = None,
-    status: Annotated[bool, typer.Option(help="Add view__status and the found row's time.")] = False,
+    out: Annotated[
+        Path, typer.Option(help="The .parquet file to write; its manifest is written beside it.")
+    ],
+    service: Annotated[
+        str | None, typer.Option(help="A feature service: a dbt exposure of type ml.")
+    ] = None,
+    features: Annotated[
+        str | None, typer.Option(help="view:feature,... instead of, or beside, a service.")
+    ] = None,
+    zone: Annotated[
+        str | None, typer.Option(help="The zone of a time column that has none, such as UTC.")
+    ] = None,
+    status: Annotated[
+        bool, typer.Option(help="Add view__status and the found row's time.")
+    ] = False,
     project_dir: ProjectDir = None,
 ) -> None:
     """Write a training set: the spine's rows and columns in its order, then [bold]view__feature[/] columns.
@@ -57,11 +69,15 @@ def train(
                 service=service,
             ),
         )
-    console.out.print(f"wrote {made.rows:,} rows, {len(made.columns)} columns to {made.path}", soft_wrap=True)
+    console.out.print(
+        f"wrote {made.rows:,} rows, {len(made.columns)} columns to {made.path}", soft_wrap=True
+    )
     console.out.print(f"manifest: {made.manifest}", soft_wrap=True)
 
 
-def wanted_features(catalog: Catalog, service: str | None, listed: str | None) -> tuple[FeatureRef, ...]:
+def wanted_features(
+    catalog: Catalog, service: str | None, listed: str | None
+) -> tuple[FeatureRef, ...]:
     """The features of a service and of a `view:feature,...` list, each once.
 
     Raises:
@@ -78,5 +94,7 @@ def wanted_features(catalog: Catalog, service: str | None, listed: str | None) -
             raise UsageError(f"--features: {item!r} is not view:feature")
         found.append(FeatureRef(view=view, feature=feature))
     if not found:
-        raise UsageError("no feature was asked for", hint="give --service NAME or --features view:feature,...")
+        raise UsageError(
+            "no feature was asked for", hint="give --service NAME or --features view:feature,..."
+        )
     return tuple(dict.fromkeys(found))

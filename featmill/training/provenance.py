@@ -13,8 +13,17 @@ _LIBRARIES = ("featmill", "duckdb", "pyarrow", "deltalake")
 def git_sha(folder: Path) -> str | None:
     """The commit checked out at `folder`, with `-dirty` where tracked files differ from it; None outside git."""
     try:
-        found = subprocess.run(  # noqa: S603 - fixed arguments
-            ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],  # noqa: S607
+        found = subprocess.run(
+            [
+                "git",
+                "-C",
+                str(folder),
+                "describe",
+                "--always",
+                "--dirty",
+                "--abbrev=40",
+                "--exclude=*",
+            ],
             capture_output=True,
             text=True,
             check=False,

@@ -20,8 +20,20 @@ MOMENT = "_featmill_moment"
 
 _READERS = {".parquet": "read_parquet", ".csv": "read_csv"}
 _INTEGERS = frozenset(
-    {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT"}
+    {
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+        "HUGEINT",
+    }
 )
+
+_NAIVE = frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +70,29 @@ def read_spine(
     """
     import duckdb
 
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None or not path.is_file():
-        raise SpineError(f"{path} is not a spine: expected an existing .parquet or .csv file")
-    source = f"{reader}({literal(str(path))})"
+    source = _source(path)
     try:
         described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
     except duckdb.Error as error:
         raise SpineError(f"{path} cannot be read: {error}") from error
     columns = {str(row[0]): str(row[1]) for row in described}
     _check_columns(path, columns, time, keys)
-    spine = Spine(path, time, columns, _timed_sql(connection, path, source, columns, time, zone))
+    moment = _moment_sql(path, time, columns[time], zone)
+    spine = Spine(path, time, columns, f"SELECT *, {moment} AS {MOMENT} FROM {source}")
     _check_nulls(connection, spine, list(keys))
     return spine
 
 
-def _check_columns(path: Path, columns: Mapping[str, str], time: str, keys: Mapping[str, FeatureType]) -> None:
+def _source(path: Path) -> str:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None or not path.is_file():
+        raise SpineError(f"{path} is not a spine: expected an existing .parquet or .csv file")
+    return f"{reader}({literal(str(path))})"
+
+
+def _check_columns(
+    path: Path, columns: Mapping[str, str], time: str, keys: Mapping[str, FeatureType]
+) -> None:
     has = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     missing = [name for name in [time, *keys] if name not in columns]
     if missing:
@@ -89,35 +108,49 @@ def _check_columns(path: Path, columns: Mapping[str, str], time: str, keys: Mapp
 def _family(duckdb_type: str) -> str:
     if duckdb_type in _INTEGERS:
         return "integer"
-    return "text" if duckdb_type in ("VARCHAR", "UUID") or duckdb_type.startswith("ENUM") else duckdb_type
+    return (
+        "text"
+        if duckdb_type in ("VARCHAR", "UUID") or duckdb_type.startswith("ENUM")
+        else duckdb_type
+    )
 
 
 def _family_of(declared: FeatureType) -> str:
     if declared.kind in (OnlineKind.INT32, OnlineKind.INT64):
         return "integer"
-    return "text" if declared.kind is OnlineKind.STRING else declared.sql.replace("TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE")
+    return (
+        "text"
+        if declared.kind is OnlineKind.STRING
+        else declared.sql.replace("TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE")
+    )
 
 
-def _timed_sql(
-    connection: duckdb.DuckDBPyConnection,
-    path: Path,
-    source: str,
-    columns: Mapping[str, str],
-    time: str,
-    zone: str | None,
-) -> str:
-    kind, column = columns[time], quote(time)
+def _moment_sql(path: Path, time: str, kind: str, zone: str | None) -> str:
+    """The SQL of a row's moment, from a time column of this type.
+
+    Raises:
+        SpineError: the column is no time, or a naive one without a zone (rule 1).
+    """
+    column = quote(time)
     if kind == "TIMESTAMP WITH TIME ZONE":
-        return f"SELECT *, {column} AS {MOMENT} FROM {source}"
-    if kind not in ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE"):
-        raise SpineError(f"{path}: time column {time} is {kind}; expected TIMESTAMP or TIMESTAMP WITH TIME ZONE")
-    if zone is None:
-        rows = connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0][0]
+        return column
+    if kind not in _NAIVE:
         raise SpineError(
-            f"{path}: time column {time} is {kind} without a zone, in {rows:,} rows (rule 1)",
+            f"{path}: time column {time} is {kind}; expected TIMESTAMP or TIMESTAMP WITH TIME ZONE"
+        )
+    if zone is None:
+        raise SpineError(
+            f"{path}: time column {time} is {kind}, without a zone (rule 1), in {_rows(path):,} rows",
             hint="say which zone it is in, such as --zone UTC",
         )
-    return f"SELECT *, timezone({literal(zone)}, {column}::TIMESTAMP) AS {MOMENT} FROM {source}"
+    return f"timezone({literal(zone)}, {column}::TIMESTAMP)"
+
+
+def _rows(path: Path) -> int:
+    import duckdb
+
+    with duckdb.connect() as connection:
+        return int(connection.execute(f"SELECT count(*) FROM {_source(path)}").fetchall()[0][0])
 
 
 def _check_nulls(connection: duckdb.DuckDBPyConnection, spine: Spine, keys: list[str]) -> None:

@@ -31,7 +31,10 @@ def _namespace() -> SimpleNamespace:
 def _folder() -> Path:
     """The macros lie at the root of the dbt project, or inside the package where it was installed as a wheel."""
     package = Path(str(files("featmill")))
-    for folder in (package / "dbt" / "macros" / "point_in_time", package.parent / "macros" / "point_in_time"):
+    for folder in (
+        package / "dbt" / "macros" / "point_in_time",
+        package.parent / "macros" / "point_in_time",
+    ):
         if folder.is_dir():
             return folder
     raise FileNotFoundError(f"featmill's point-in-time macros are missing beside {package}")

@@ -31,7 +31,7 @@ _BATCH_ROWS = 65_536
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """What is asked for. `zone` is that of a naive time column; `status` adds `view__status` and source-time columns."""
+    """What is asked for: `zone` of a naive time column; `status` adds `view__status` and source-time columns."""
 
     spine: Path
     time: str
@@ -52,7 +52,9 @@ class TrainingSet:
     columns: tuple[str, ...]
 
 
-def build_training_set(catalog: Catalog, registry: Registry, request: TrainingRequest) -> TrainingSet:
+def build_training_set(
+    catalog: Catalog, registry: Registry, request: TrainingRequest
+) -> TrainingSet:
     """Write the training set and, beside it, its manifest (`<out>.manifest.json`).
 
     The output has exactly the spine's rows, columns and order, then a `view__feature` column for each feature.
@@ -85,9 +87,13 @@ def build_training_set(catalog: Catalog, registry: Registry, request: TrainingRe
     return TrainingSet(request.out, path, rows, tuple(columns))
 
 
-def _wanted(catalog: Catalog, refs: Sequence[FeatureRef]) -> list[tuple[FeatureTable, list[Feature]]]:
+def _wanted(
+    catalog: Catalog, refs: Sequence[FeatureRef]
+) -> list[tuple[FeatureTable, list[Feature]]]:
     if not refs:
-        raise UsageError("no feature was asked for", hint="give --service NAME or --features view:feature,...")
+        raise UsageError(
+            "no feature was asked for", hint="give --service NAME or --features view:feature,..."
+        )
     wanted: dict[str, tuple[FeatureTable, list[Feature]]] = {}
     for ref in refs:
         table = catalog.table(ref.view)
@@ -102,7 +108,9 @@ def _keys(tables: Sequence[tuple[FeatureTable, list[Feature]]]) -> dict[str, Fea
     return {key.name: key.type for table, _ in tables for key in table.join_keys}
 
 
-def _view(table: FeatureTable, features: Sequence[Feature], snapshots: Sequence[Snapshot]) -> dict[str, Any]:
+def _view(
+    table: FeatureTable, features: Sequence[Feature], snapshots: Sequence[Snapshot]
+) -> dict[str, Any]:
     return {
         "name": table.name,
         "relation": f"({relation_sql(snapshots)})",
@@ -120,7 +128,7 @@ def _view(table: FeatureTable, features: Sequence[Feature], snapshots: Sequence[
     }
 
 
-def _default_sql(value: Any) -> str:
+def _default_sql(value: object) -> str:
     """The same text as the macro `_literal` gives."""
     if value is None:
         return "null"
@@ -132,10 +140,18 @@ def _default_sql(value: Any) -> str:
 def _check_names(spine: Spine, views: Sequence[dict[str, Any]], *, status: bool) -> None:
     new = [f"{view['name']}__{feature['name']}" for view in views for feature in view["features"]]
     if status:
-        new += [f"{view['name']}__{suffix}" for view in views for suffix in ("status", view["event_time"])]
-    clash = sorted({name.lower() for name in spine.columns}.intersection(name.lower() for name in new))
+        new += [
+            f"{view['name']}__{suffix}"
+            for view in views
+            for suffix in ("status", view["event_time"])
+        ]
+    clash = sorted(
+        {name.lower() for name in spine.columns}.intersection(name.lower() for name in new)
+    )
     if clash:
-        raise SpineError(f"{spine.path} already has a column {', '.join(clash)}", hint="rename it in the spine")
+        raise SpineError(
+            f"{spine.path} already has a column {', '.join(clash)}", hint="rename it in the spine"
+        )
 
 
 def _write(connection: duckdb.DuckDBPyConnection, sql: str, out: Path) -> list[str]:
@@ -152,13 +168,17 @@ def _write(connection: duckdb.DuckDBPyConnection, sql: str, out: Path) -> list[s
                 writer.write_batch(batch)
         beside.replace(out)
     except (duckdb.Error, OSError) as error:
-        raise UsageError(f"{out} could not be written: {error}", hint="the file before it stays as it was") from error
+        raise UsageError(
+            f"{out} could not be written: {error}", hint="the file before it stays as it was"
+        ) from error
     finally:
         beside.unlink(missing_ok=True)
     return list(reader.schema.names)
 
 
-def _content(connection: duckdb.DuckDBPyConnection, out: Path, columns: list[str]) -> tuple[int, str]:
+def _content(
+    connection: duckdb.DuckDBPyConnection, out: Path, columns: list[str]
+) -> tuple[int, str]:
     """Rows and a hash of values and their order, whatever the file's layout."""
     relation = f"read_parquet({literal(str(out))}, file_row_number=true)"
     row_number = "file_row_number"
@@ -186,7 +206,12 @@ def _manifest(
         "status": request.status,
         "spine": {"path": str(request.spine), "sha256": file_hash(request.spine)},
         "snapshots": {table: [s.snapshot_id for s in found] for table, found in snapshots.items()},
-        "output": {"path": str(request.out), "rows": rows, "columns": list(columns), "content_sha256": content},
+        "output": {
+            "path": str(request.out),
+            "rows": rows,
+            "columns": list(columns),
+            "content_sha256": content,
+        },
         "git_sha": git_sha(Path.cwd()),
         "versions": versions(),
     }

@@ -30,14 +30,18 @@ def write_features_database(path: Path, registry: Registry) -> list[str]:
     try:
         with duckdb.connect() as connection:
             # An older client must be able to read it: 2.0's own format is unreadable below 2.0.
-            connection.execute(f"ATTACH {literal(str(beside))} AS features (STORAGE_VERSION 'v1.2.0')")
+            connection.execute(
+                f"ATTACH {literal(str(beside))} AS features (STORAGE_VERSION 'v1.2.0')"
+            )
             for table in views:
                 sql = relation_sql(released[table])
                 connection.execute(f"CREATE VIEW features.main.{quote(table)} AS {sql}")
             connection.execute("DETACH features")
         beside.replace(path)
     except (duckdb.Error, OSError) as error:
-        raise LakeError(f"{path} could not be written: {error}", hint="the file before it stays as it was") from error
+        raise LakeError(
+            f"{path} could not be written: {error}", hint="the file before it stays as it was"
+        ) from error
     finally:
         beside.unlink(missing_ok=True)
     return views

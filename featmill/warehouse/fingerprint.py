@@ -15,16 +15,24 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dbt.contracts.graph.manifest import Manifest
+    from dbt.contracts.graph.nodes import ManifestNode
 
 #: What decides as_of and cut-off or where things lie: it cannot change the value of a snapshot of one identity.
 _MOMENT_MACROS = "macros/snapshots/"
-_LEFT_OUT_VARIABLES = frozenset({"FEATMILL_AS_OF", "FEATMILL_CUT_OFF", "FEATMILL_HOME", "FEATMILL_SOURCES"})
+_LEFT_OUT_VARIABLES = frozenset(
+    {"FEATMILL_AS_OF", "FEATMILL_CUT_OFF", "FEATMILL_HOME", "FEATMILL_SOURCES"}
+)
 #: Keys of `meta.feature` that say how a feature is read or governed, not what its value is.
 _NOT_VALUE_KEYS = frozenset({"classification", "drift", "ignore_nulls", "online_type", "exclude"})
 _ADAPTER_PACKAGES = frozenset({"dbt", "dbt_duckdb"})
 
-_VARIABLE = re.compile(r"""\b(env_var|var)\s*\(\s*['"]([A-Za-z_][A-Za-z0-9_]*)['"]""")  # var('x') -> ('var', 'x')
+_VARIABLE = re.compile(
+    r"""\b(env_var|var)\s*\(\s*['"]([A-Za-z_][A-Za-z0-9_]*)['"]"""
+)  # var('x') -> ('var', 'x')
 
 
 @dataclass(slots=True)
@@ -59,7 +67,11 @@ def canonical(text: str) -> str:
 
 
 def fingerprint(
-    manifest: Any, unique_id: str, *, variables: Mapping[str, Any], environment: Mapping[str, str]
+    manifest: Manifest,
+    unique_id: str,
+    *,
+    variables: Mapping[str, Any],
+    environment: Mapping[str, str],
 ) -> str:
     """The fingerprint of a model.
 
@@ -88,7 +100,7 @@ def fingerprint(
     return parts.digest()
 
 
-def _with_ancestors(manifest: Any, unique_id: str) -> list[Any]:
+def _with_ancestors(manifest: Manifest, unique_id: str) -> list[Any]:
     queue, seen = [unique_id], dict[str, Any]()
     for current in queue:  # grows while it is walked: breadth first
         node = manifest.nodes.get(current)
@@ -99,7 +111,7 @@ def _with_ancestors(manifest: Any, unique_id: str) -> list[Any]:
     return list(seen.values())
 
 
-def _reachable_macros(manifest: Any, roots: Iterable[str]) -> list[Any]:
+def _reachable_macros(manifest: Manifest, roots: Iterable[str]) -> list[Any]:
     queue, seen = sorted(roots), dict[str, Any]()
     for current in queue:  # grows while it is walked: breadth first
         macro = manifest.macros.get(current)
@@ -118,7 +130,7 @@ def _local_name(unique_id: str) -> str:
     return f"{kind}.{rest.partition('.')[2]}"
 
 
-def _declarations(node: Any) -> dict[str, Any]:
+def _declarations(node: ManifestNode) -> dict[str, Any]:
     """What a model's yml says that a macro turns into values: columns with their types and feature declarations."""
     table = (node.config.meta or {}).get("feature_table") if hasattr(node.config, "meta") else None
     if not table:

@@ -87,28 +87,32 @@ def content_hash(
     return int(rows), _digest([ordered, int(rows), digest])
 
 
-def snapshot_id(
-    as_of: datetime,
-    fingerprint: str,
-    sources: tuple[SourceVersion, ...],
-    cut_off: datetime,
-    content: str,
-    ordinal: int,
-) -> str:
-    """`<as_of>-<ordinal>-<hash>`: sorts by as_of, then by correction, and names the whole identity.
+@dataclass(frozen=True, slots=True)
+class SnapshotIdentity:
+    """What makes a snapshot that snapshot and no other (rule 19)."""
 
-    `ordinal` counts the snapshots of this as_of, so that of two corrections the later one has the higher id (rule 13).
-    """
-    identity = _digest(
-        [
-            as_of.isoformat(),
-            fingerprint,
-            [[s.source, s.rows, s.digest] for s in sources],
-            cut_off.isoformat(),
-            content,
-        ]
-    )
-    return f"{compact(as_of)}-{ordinal:04d}-{identity[:10]}"
+    as_of: datetime
+    cut_off: datetime
+    fingerprint: str
+    sources: tuple[SourceVersion, ...]
+    content_hash: str
+
+    def snapshot_id(self, ordinal: int) -> str:
+        """`<as_of>-<ordinal>-<hash>`: sorts by as_of, then by correction, and names the whole identity.
+
+        `ordinal` counts the snapshots of this as_of before, so that of two corrections the later one has the higher id
+        (rule 13).
+        """
+        identity = _digest(
+            [
+                self.as_of.isoformat(),
+                self.fingerprint,
+                [[s.source, s.rows, s.digest] for s in self.sources],
+                self.cut_off.isoformat(),
+                self.content_hash,
+            ]
+        )
+        return f"{compact(self.as_of)}-{ordinal:04d}-{identity[:10]}"
 
 
 def release_id(as_of: datetime, snapshots: dict[str, str]) -> str:
@@ -116,5 +120,5 @@ def release_id(as_of: datetime, snapshots: dict[str, str]) -> str:
     return f"{compact(as_of)}-{_digest(sorted(snapshots.items()))[:10]}"
 
 
-def _digest(value: Any) -> str:
+def _digest(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -66,7 +66,10 @@ class Lake:
         for snapshot in self.snapshots(table):
             if snapshot.snapshot_id == snapshot_id:
                 return snapshot
-        raise LakeError(f"{table} has no snapshot {snapshot_id!r}", hint="featmill snapshots lists what there is")
+        raise LakeError(
+            f"{table} has no snapshot {snapshot_id!r}",
+            hint="featmill snapshots lists what there is",
+        )
 
     def append(self, rows: pa.RecordBatchReader, snapshot: Snapshot) -> Snapshot:
         """Write the rows as one commit with the snapshot's identity in its metadata; nothing on failure.
@@ -94,7 +97,9 @@ class Lake:
                     "delta.deletedFileRetentionDuration": _KEEP,
                     "delta.appendOnly": "true",
                 },
-                commit_properties=CommitProperties(custom_metadata={_METADATA_KEY: _dump(snapshot)}),
+                commit_properties=CommitProperties(
+                    custom_metadata={_METADATA_KEY: _dump(snapshot)}
+                ),
             )
         except (DeltaError, OSError) as error:
             raise LakeError(
@@ -118,7 +123,9 @@ def files(snapshots: Sequence[Snapshot]) -> list[str]:
             table = by_location[snapshot.location] = _open(Path(snapshot.location))
         paths = data_files(table, (SNAPSHOT_COLUMN, snapshot.snapshot_id))
         if not paths and snapshot.rows > 0:
-            raise LakeError(f"{snapshot.table}: the files of snapshot {snapshot.snapshot_id} are gone")
+            raise LakeError(
+                f"{snapshot.table}: the files of snapshot {snapshot.snapshot_id} are gone"
+            )
         found.extend(paths)
     return found
 
@@ -134,7 +141,8 @@ def relation_sql(snapshots: Sequence[Snapshot]) -> str:
     paths = files(snapshots)
     if not paths:
         columns = ", ".join(
-            f"NULL::{kind} AS {quote(name)}" for name, kind in _duckdb_schema(Path(snapshots[0].location))
+            f"NULL::{kind} AS {quote(name)}"
+            for name, kind in _duckdb_schema(Path(snapshots[0].location))
         )
         return f"SELECT {columns} WHERE false"
     listed = ", ".join(literal(path) for path in paths)
@@ -203,7 +211,12 @@ def _check_schema(location: Path, schema: pa.Schema, table: str) -> None:
 
 def _plain(kind: pa.DataType) -> str:
     """A type's name without how Arrow happens to lay it out."""
-    text = str(kind).replace("large_", "").replace("string_view", "string").replace("binary_view", "binary")
+    text = (
+        str(kind)
+        .replace("large_", "")
+        .replace("string_view", "string")
+        .replace("binary_view", "binary")
+    )
     return text.replace("element: ", "item: ").replace("l: ", "item: ")
 
 

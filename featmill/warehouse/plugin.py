@@ -32,6 +32,8 @@ from featmill.warehouse.registry import Registry
 from featmill.warehouse.source_files import FileState, file_state, source_sql
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import duckdb
     from dbt.adapters.duckdb.utils import TargetConfig
 
@@ -55,7 +57,7 @@ class Plugin(BasePlugin):
     def configure_connection(self, conn: duckdb.DuckDBPyConnection) -> None:
         """Register the functions on the build database's connection."""
         self._connection = conn
-        functions = {
+        functions: dict[str, tuple[Callable[..., str], int]] = {
             "featmill_source_sql": (source_sql, 2),
             "featmill_pin": (self._pin, 2),
             "featmill_pinned": (self._pinned, 1),
@@ -64,7 +66,11 @@ class Plugin(BasePlugin):
         }
         for name, (function, arity) in functions.items():
             conn.create_function(
-                name, _reported(function), ["VARCHAR"] * arity, "VARCHAR", side_effects=name != "featmill_source_sql"
+                name,
+                _reported(function),
+                ["VARCHAR"] * arity,
+                "VARCHAR",
+                side_effects=name != "featmill_source_sql",
             )
 
     def configure_cursor(self, cursor: duckdb.DuckDBPyConnection) -> None:
@@ -83,7 +89,9 @@ class Plugin(BasePlugin):
         cursor = self._connection.cursor()
         try:
             self.configure_cursor(cursor)
-            self._published[order["publish_node"]] = publish(cursor, self.registry.lake, self._order(cursor, order))
+            self._published[order["publish_node"]] = publish(
+                cursor, self.registry.lake, self._order(cursor, order)
+            )
         except FeatmillError as error:
             raise DbtRuntimeError(_explained(error)) from error
         finally:
@@ -142,7 +150,9 @@ class Plugin(BasePlugin):
             found = [s for s in self.registry.lake.snapshots(table) if s.as_of == as_of]
             (members.append(found[-1]) if found else absent.append(table))
         if absent:
-            return f"no release at {order['as_of']} UTC yet: {', '.join(absent)} has no snapshot there"
+            return (
+                f"no release at {order['as_of']} UTC yet: {', '.join(absent)} has no snapshot there"
+            )
         release, is_new = self.registry.commit(as_of, members)
         write_features_database(self.home / "features.duckdb", self.registry)
         return f"{'released' if is_new else 'unchanged release'} {release.release_id} ({len(members)} tables)"
@@ -162,13 +172,13 @@ def _fingerprint_in_dbt(unique_id: str) -> str:
     return fingerprint(manifest, unique_id, variables=variables, environment=os.environ)
 
 
-def _reported(function: Any) -> Any:
+def _reported(function: Callable[..., str]) -> Callable[..., str]:
     """Raise featmill's errors as texts that DuckDB passes on whole."""
 
     @functools.wraps(function)  # DuckDB counts the parameters of the signature
     def call(*arguments: str) -> str:
         try:
-            return str(function(*arguments))
+            return function(*arguments)
         except FeatmillError as error:
             raise ValueError(_explained(error)) from error
 

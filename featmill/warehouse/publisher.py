@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from featmill import clock
 from featmill.warehouse import identity
 from featmill.warehouse.columns import literal, published_expression, quote
-from featmill.warehouse.identity import SourceRelation
+from featmill.warehouse.identity import SnapshotIdentity, SourceRelation
 from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, Lake
 from featmill.warehouse.model import Snapshot, SourceVersion
 
@@ -44,7 +44,9 @@ def read_sources(
     return tuple(identity.source_version(cursor, source, cut_off) for source in ordered)
 
 
-def publish(cursor: duckdb.DuckDBPyConnection, lake: Lake, order: PublishOrder) -> tuple[Snapshot, bool]:
+def publish(
+    cursor: duckdb.DuckDBPyConnection, lake: Lake, order: PublishOrder
+) -> tuple[Snapshot, bool]:
     """Append the candidate as a snapshot; `(newest, False)` where the newest of this as_of has the same identity.
 
     Raises:
@@ -57,11 +59,10 @@ def publish(cursor: duckdb.DuckDBPyConnection, lake: Lake, order: PublishOrder) 
     described = cursor.execute(f"DESCRIBE {order.sql}").fetchall()
     types = {str(row[0]): str(row[1]) for row in described}
     rows, content = identity.content_hash(cursor, list(types), f"({order.sql})")
+    made = SnapshotIdentity(order.as_of, order.cut_off, order.fingerprint, order.sources, content)
     snapshot = Snapshot(
         table=order.table,
-        snapshot_id=identity.snapshot_id(
-            order.as_of, order.fingerprint, order.sources, order.cut_off, content, len(earlier)
-        ),
+        snapshot_id=made.snapshot_id(ordinal=len(earlier)),
         as_of=order.as_of,
         cut_off=order.cut_off,
         published_at=_later(earlier[-1].published_at if earlier else None),
@@ -76,7 +77,7 @@ def publish(cursor: duckdb.DuckDBPyConnection, lake: Lake, order: PublishOrder) 
 
 
 def _later(than: datetime | None) -> datetime:
-    """Now, or just after `than`: a correction is later than what it corrects (rule 9), even where a clock stepped back."""
+    """Now, or just after `than`: a correction is later than what it corrects (rule 9), even if the clock went back."""
     now = clock.now()
     return now if than is None else max(now, than + timedelta(microseconds=1))
 
@@ -89,7 +90,10 @@ def _same_identity(newest: Snapshot, order: PublishOrder) -> bool:
 
 
 def _rows(
-    cursor: duckdb.DuckDBPyConnection, order: PublishOrder, types: dict[str, str], snapshot: Snapshot
+    cursor: duckdb.DuckDBPyConnection,
+    order: PublishOrder,
+    types: dict[str, str],
+    snapshot: Snapshot,
 ) -> pa.RecordBatchReader:
     """The candidate's rows as they are published, in key order: readers' range scans and exports want it so."""
     columns = ", ".join(published_expression(name, kind) for name, kind in types.items())

@@ -72,7 +72,9 @@ class Registry:
         for release in self.releases():
             if release.release_id == wanted:
                 return release
-        raise NoRelease(f"there is no release {wanted!r}", hint="featmill snapshots lists what there is")
+        raise NoRelease(
+            f"there is no release {wanted!r}", hint="featmill snapshots lists what there is"
+        )
 
     def commit(self, as_of: datetime, snapshots: Sequence[Snapshot]) -> tuple[Release, bool]:
         """Release these snapshots together; `(release, False)` where the newest of this as_of is the same set.
@@ -88,7 +90,9 @@ class Registry:
         # Of one as_of the release made last is the newest, even where a clock stepped back.
         earliest = [release.released_at + timedelta(microseconds=1) for release in same_moment[-1:]]
         released_at = max([clock.now(), *earliest])
-        release = Release(release_id=wanted, as_of=as_of, released_at=released_at, snapshots=members)
+        release = Release(
+            release_id=wanted, as_of=as_of, released_at=released_at, snapshots=members
+        )
         self._append(release)
         return release, True
 
@@ -114,9 +118,13 @@ class Registry:
         )
         self.location.mkdir(parents=True, exist_ok=True)
         try:
-            write_deltalake(str(self.location), row, mode="append", configuration={"delta.appendOnly": "true"})
+            write_deltalake(
+                str(self.location), row, mode="append", configuration={"delta.appendOnly": "true"}
+            )
         except (DeltaError, OSError) as error:
-            raise LakeError(f"the registry at {self.location} could not be written: {error}") from error
+            raise LakeError(
+                f"the registry at {self.location} could not be written: {error}"
+            ) from error
 
 
 def open_registry(lake_dir: Path) -> Registry:

@@ -16,7 +16,9 @@ _READERS = {
 }
 
 
-_RELATION = re.compile(r"featmill_source\('((?:[^']|'')*)',\s*'((?:[^']|'')*)'\)")  # featmill_source('dir', 'name')
+_RELATION = re.compile(
+    r"featmill_source\('((?:[^']|'')*)',\s*'((?:[^']|'')*)'\)"
+)  # featmill_source('dir', 'name')
 
 FileState = tuple[tuple[str, int, int], ...]
 
@@ -58,7 +60,9 @@ def _find(folder: str, name: str) -> tuple[str, list[Path]]:
         if path.is_file():
             return _READERS[path.suffix], [path]
     if (within / "_delta_log").is_dir():
-        return "read_parquet({paths}, union_by_name=true, hive_partitioning=true)", _delta_files(within)
+        return "read_parquet({paths}, union_by_name=true, hive_partitioning=true)", _delta_files(
+            within
+        )
     for suffix in (".parquet", ".csv"):
         found = sorted(within.rglob(f"*{suffix}")) if within.is_dir() else []
         if found:

@@ -1,9 +1,11 @@
-"""The data files of a Delta table, as DuckDB can open them."""
+"""A Delta table's files and columns, as DuckDB knows them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
+
+from featmill.warehouse.columns import quote
 
 if TYPE_CHECKING:
     from deltalake import DeltaTable
@@ -20,3 +22,20 @@ def data_files(table: DeltaTable, partition: tuple[str, str] | None = None) -> l
     wanted = None if partition is None else [(partition[0], "=", partition[1])]
     uris = table.file_uris(file_pruning_predicate=wanted)
     return [folder + uri.removeprefix(encoded) if uri.startswith(encoded) else uri for uri in uris]
+
+
+def empty_sql(table: DeltaTable) -> str:
+    """A `SELECT` of the table's columns and no rows."""
+    listed = ", ".join(f"NULL::{kind} AS {quote(name)}" for name, kind in column_types(table))
+    return f"SELECT {listed} WHERE false"
+
+
+def column_types(table: DeltaTable) -> list[tuple[str, str]]:
+    """The table's columns, each with its DuckDB type."""
+    import duckdb
+    import pyarrow as pa
+
+    empty = pa.schema(table.schema().to_arrow()).empty_table()
+    with duckdb.connect() as connection:
+        described = connection.from_arrow(empty).description
+    return [(str(column[0]), str(column[1])) for column in described]

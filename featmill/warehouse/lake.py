@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featmill.errors import LakeError, SchemaChanged
-from featmill.warehouse.columns import literal, quote
-from featmill.warehouse.delta_files import data_files
+from featmill.warehouse.columns import literal
+from featmill.warehouse.delta_files import data_files, empty_sql
 from featmill.warehouse.model import Snapshot, SourceVersion
 
 if TYPE_CHECKING:
@@ -140,11 +140,7 @@ def relation_sql(snapshots: Sequence[Snapshot]) -> str:
         raise LakeError("no snapshot to read")
     paths = files(snapshots)
     if not paths:
-        columns = ", ".join(
-            f"NULL::{kind} AS {quote(name)}"
-            for name, kind in _duckdb_schema(Path(snapshots[0].location))
-        )
-        return f"SELECT {columns} WHERE false"
+        return empty_sql(_open(Path(snapshots[0].location)))
     listed = ", ".join(literal(path) for path in paths)
     return (
         f"SELECT * FROM read_parquet([{listed}], union_by_name=true, hive_partitioning=true, "
@@ -218,16 +214,6 @@ def _plain(kind: pa.DataType) -> str:
         .replace("binary_view", "binary")
     )
     return text.replace("element: ", "item: ").replace("l: ", "item: ")
-
-
-def _duckdb_schema(location: Path) -> list[tuple[str, str]]:
-    import duckdb
-    import pyarrow as pa
-
-    empty = pa.schema(_open(location).schema().to_arrow()).empty_table()
-    with duckdb.connect() as connection:
-        described = connection.from_arrow(empty).description
-    return [(str(column[0]), str(column[1])) for column in described]
 
 
 def _dump(snapshot: Snapshot) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from featmill.errors import SourceError
 from featmill.warehouse.columns import literal
-from featmill.warehouse.delta_files import data_files
+from featmill.warehouse.delta_files import column_types, data_files, empty_sql
 
 _READERS = {
     ".parquet": "read_parquet({paths})",
@@ -60,9 +60,7 @@ def _find(folder: str, name: str) -> tuple[str, list[Path]]:
         if path.is_file():
             return _READERS[path.suffix], [path]
     if (within / "_delta_log").is_dir():
-        return "read_parquet({paths}, union_by_name=true, hive_partitioning=true)", _delta_files(
-            within
-        )
+        return _delta(within)
     for suffix in (".parquet", ".csv"):
         found = sorted(within.rglob(f"*{suffix}")) if within.is_dir() else []
         if found:
@@ -74,11 +72,26 @@ def _find(folder: str, name: str) -> tuple[str, list[Path]]:
     )
 
 
-def _delta_files(location: Path) -> list[Path]:
-    """Read a Delta table without DuckDB's extension, which cannot be downloaded in closed networks."""
+def _delta(location: Path) -> tuple[str, list[Path]]:
+    """Read a Delta table without DuckDB's extension, which cannot be downloaded in closed networks.
+
+    Values of partition columns stand in paths, so their types come from the table's schema.
+    """
     from deltalake import DeltaTable
 
-    paths = [Path(path) for path in data_files(DeltaTable(str(location)))]
+    table = DeltaTable(str(location))
+    paths = [Path(path) for path in data_files(table)]
     if not paths:
-        raise SourceError(f"the Delta table {location} holds no rows; expected at least one file")
-    return paths
+        return _verbatim(f"({empty_sql(table)})"), []
+    reader = "read_parquet({paths}, union_by_name=true, hive_partitioning="
+    partitions = table.metadata().partition_columns
+    if not partitions:
+        return reader + "false)", paths
+    types = dict(column_types(table))
+    listed = ", ".join(f"{literal(name)}: {types[name]}" for name in partitions)
+    return reader + "true, hive_types=" + _verbatim(f"{{{listed}}}") + ")", paths
+
+
+def _verbatim(text: str) -> str:
+    """The text as it stands in a format string."""
+    return text.replace("{", "{{").replace("}", "}}")

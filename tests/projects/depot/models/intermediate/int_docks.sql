@@ -1,0 +1,1 @@
+select depot_code, dock_no from {{ ref('docks') }}

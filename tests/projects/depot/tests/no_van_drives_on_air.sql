@@ -1,0 +1,1 @@
+select * from {{ ref('feat_van__trips') }} where fuel_litres_1d < 0

@@ -12,7 +12,7 @@ from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from featmill.errors import AsOfError, BuildError, BuildLocked, SourceError
+from featmill.errors import AsOfError, BuildError, BuildLocked, SettingError, SourceError
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult as DbtResult
@@ -176,6 +176,11 @@ class DbtProcess:
         """Run a command; what its `result` holds is dbt's to say, one type a command."""
         from dbt.cli.main import dbtRunner
 
+        if not (self.settings.root / "dbt_project.yml").is_file():
+            raise SettingError(
+                f"{self.settings.root} is no dbt project: it has no dbt_project.yml",
+                hint="stand in the project's folder, or name it: --project-dir or FEATMILL_PROJECT_DIR",
+            )
         self.settings.home_dir.mkdir(parents=True, exist_ok=True)
         where = ["--project-dir", str(self.settings.root), "--log-level", "none"]
         if (self.settings.root / "profiles.yml").is_file():

@@ -31,9 +31,18 @@ def load_catalog(settings: Settings) -> Catalog:
     """
     from featmill.contract.manifest import load
 
+    ensure_parsed(settings)
+    return load(settings.manifest, settings.root)
+
+
+def ensure_parsed(settings: Settings) -> None:
+    """Parse the project where a file of it is newer than its manifest.
+
+    Raises:
+        BuildError: dbt could not parse it; the message is dbt's, with file and line.
+    """
     if not _is_fresh(settings):
         DbtProcess(settings).parse()
-    return load(settings.manifest, settings.root)
 
 
 def _is_fresh(settings: Settings) -> bool:

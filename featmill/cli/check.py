@@ -37,13 +37,15 @@ def register(app: typer.Typer) -> None:
 def check_command(project_dir: ProjectDir = None) -> None:
     """Report every mistake in the project's declarations, by file and line.
 
-    Reads dbt's manifest. Exits with 2 if there is a mistake.
+    Parses the dbt project first where a file of it has changed. Exits with 2 if there is a mistake.
     """
     from rich.console import Console
 
     from featmill.contract.manifest import examine
+    from orchestration.tasks import ensure_parsed
 
     settings = load_settings(project_dir)
+    ensure_parsed(settings)
     found = examine(settings.manifest, settings.root)
     if found.catalog is None:
         _show(found.problems, Console(), Console(stderr=True))

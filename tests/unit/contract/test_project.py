@@ -13,7 +13,7 @@ from featmill.cli.check import register
 from featmill.contract.catalog import Source, Window
 from featmill.contract.manifest import check, load, read_manifest
 from featmill.contract.types import OnlineKind
-from featmill.errors import ContractError, UsageError
+from featmill.errors import ContractError, SettingError, UsageError
 
 pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
 
@@ -215,11 +215,11 @@ def test_check_shows_people_a_table(parsed, monkeypatch):
     assert "expected" in done.stdout.splitlines()[1]
 
 
-def test_check_without_a_manifest_says_what_to_run(tmp_path):
+def test_check_outside_a_dbt_project_says_where_to_stand(tmp_path):
     done = run("--project-dir", str(tmp_path))
 
-    assert isinstance(done.exception, ContractError)
-    assert done.exception.hint == "run dbt parse"
+    assert isinstance(done.exception, SettingError)
+    assert "no dbt_project.yml" in done.exception.message
 
 
 def run(*arguments: str):

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from featmill.online.row_bytes import Bytes, Lengths
 
 #: A batch is cut into pieces of at most this many rows and this many bytes of Arrow data, so memory
-#: stays bounded whatever the reader's batches are. 4096 rows keep a matrix of 20 features inside
-#: the processor's cache.
-_PIECE_ROWS = 4096
+#: stays bounded whatever the reader's batches are. 2048 rows of 20 features fit the processor's
+#: cache, and are short enough to encode that the server does not run dry meanwhile.
+_PIECE_ROWS = 2048
 _PIECE_BYTES = 4 << 20
 
 

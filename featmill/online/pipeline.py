@@ -7,6 +7,7 @@ other. An error reply stops everything: the server refused a write, and going on
 from __future__ import annotations
 
 import selectors
+import socket
 import ssl
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     OnReply = Callable[[Any], None]
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 20
 
 #: A server that is silent this long, with commands of ours unanswered, is taken for gone.
 _SILENCE = 60.0
@@ -37,6 +38,8 @@ class Wire:
         self._silence = silence
         self._socket = target.connect()
         self._socket.setblocking(False)
+        # What the socket holds is what the server has to do while we encode.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHUNK)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._socket, selectors.EVENT_READ)
 

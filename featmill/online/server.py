@@ -141,6 +141,7 @@ class EmbeddedServer:
             log = f"its log is {self._files.log}"
             ended = None if launched is None else last_words(self._files, launched)
             if ended is not None:
+                self._files.socket.unlink(missing_ok=True)
                 raise OnlineUnreachable(
                     f"the embedded server ended while starting: {ended}", hint=log
                 )

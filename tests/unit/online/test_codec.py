@@ -256,7 +256,7 @@ def test_pieces_are_bounded_in_rows_and_bytes_and_keep_the_order():
     pieces = list(codec.pieces(batch))
 
     assert pa.Table.from_batches(pieces).equals(pa.Table.from_batches([batch]))
-    assert max(piece.num_rows for piece in pieces) <= 4096
+    assert max(piece.num_rows for piece in pieces) <= 2048
     assert max(piece.nbytes for piece in pieces) <= 4 << 20
 
 

@@ -1,0 +1,126 @@
+"""The journal knows where a run goes on and what may still be there from earlier ones (rule 21)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from exporters.redis.job import ExportJob, first_record, is_live, last_record
+from exporters.redis.report import Difference, Findings, ParityReport
+from featmill import clock
+from featmill.online.plan import plan_view
+from tests.unit.online.tables import feature_table
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+TABLE = feature_table(features={"a": "BIGINT", "b": "DOUBLE"})
+
+
+def job_of(snapshot_id="s1", *, table=TABLE, rows=100, force=False):
+    return ExportJob(
+        project="shop",
+        table=table,
+        snapshot_id=snapshot_id,
+        release_id="r1",
+        as_of=NOON,
+        total_rows=rows,
+        force=force,
+    )
+
+
+def first(job, before=None):
+    return first_record(job, plan_view(job.project, job.table), before)
+
+
+def reached(record, position):
+    return record.model_copy(update={"position": position})
+
+
+def test_a_first_run_starts_at_row_0_and_replaces_nothing():
+    with clock.frozen(NOON):
+        record = first(job_of())
+
+    assert (record.state, record.position, record.rows) == ("writing", 0, 100)
+    assert (record.features, record.replaces, record.dropped) == (("a", "b"), (), ())
+    assert (record.started_at, record.finished_at) == (NOON, None)
+
+
+def test_a_finished_record_is_exactly_its_snapshot():
+    record = first(job_of("s2"), last_record(first(job_of())))
+    with clock.frozen(NOON):
+        done = last_record(record)
+
+    assert record.replaces == ("s1",)
+    assert (done.is_complete, done.position, done.replaces) == (True, 100, ())
+    assert done.finished_at == NOON
+
+
+def test_the_same_snapshot_goes_on_where_it_stopped_as_another_writer():
+    with clock.frozen(NOON):
+        stopped = reached(first(job_of()), 40)
+    with clock.frozen(NOON + timedelta(hours=1)):
+        record = first(job_of(), stopped)
+
+    assert (record.position, record.started_at) == (40, NOON)
+    assert record.writer != stopped.writer
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        job_of("s2"),
+        job_of(rows=101),
+        job_of(force=True),
+        job_of(table=feature_table(features={"a": "BIGINT"})),
+    ],
+)
+def test_another_job_starts_at_row_0(job):
+    assert first(job, reached(first(job_of()), 40)).position == 0
+
+
+def test_what_unfinished_runs_left_is_remembered_until_one_finishes():
+    one = last_record(first(job_of("s1")))
+    two = first(job_of("s2", table=feature_table(features={"b": "DOUBLE", "c": "DATE"})), one)
+    three = first(job_of("s3", table=feature_table(features={"a": "BIGINT"})), two)
+    back = first(job_of("s1"), three)
+
+    assert (two.replaces, two.dropped) == (("s1",), ("a",))
+    assert (three.replaces, three.dropped) == (("s1", "s2"), ("b", "c"))
+    assert (back.replaces, back.dropped) == (("s2", "s3"), ("c",))
+
+
+def test_only_a_finished_run_of_the_same_rows_is_live():
+    plan = plan_view("shop", TABLE)
+    writing = first(job_of())
+    done = last_record(writing)
+
+    assert is_live(job_of(), plan, done)
+    assert not is_live(job_of(), plan, writing)
+    assert not is_live(job_of(force=True), plan, done)
+    assert not is_live(job_of("s2"), plan, done)
+    assert not is_live(job_of(rows=99), plan, done)
+
+
+def test_differences_beyond_the_first_twenty_are_only_counted():
+    findings = Findings()
+    for number in range(25):
+        findings.add(Difference(str(number), "a", "1", "2"))
+
+    assert (findings.total, len(findings.shown), findings.is_full) == (25, 20, True)
+
+
+@pytest.mark.parametrize(
+    ("record", "differences", "equal", "incomplete"),
+    [
+        (None, 0, True, False),
+        (None, 1, False, False),
+        (last_record(first(job_of())), 0, True, False),
+        (first(job_of()), 0, False, True),
+    ],
+)
+def test_a_view_is_equal_if_nothing_differs_and_no_run_is_unfinished(
+    record, differences, equal, incomplete
+):
+    report = ParityReport("clicks", record, 1, 3, differences, (), 0.1)
+
+    assert (report.is_equal, report.is_incomplete) == (equal, incomplete)

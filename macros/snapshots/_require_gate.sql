@@ -14,11 +14,6 @@
             node.name ~ " is not published with --empty or --sample: a snapshot holds every entity (rule 20)." ~ how
         ) }}
     {%- endif -%}
-    {%- if flags.EMPTY or flags.SAMPLE -%}
-        {{ exceptions.raise_compiler_error(
-            node.name ~ " is not published from a part of the rows (--empty, --sample)." ~ how
-        ) }}
-    {%- endif -%}
     {%- set tests = [] -%}
     {%- for test in graph.nodes.values() if test.resource_type == 'test' and candidate.unique_id in test.depends_on.nodes -%}
         {%- if node.unique_id not in test.depends_on.nodes -%}{%- do tests.append(test) -%}{%- endif -%}

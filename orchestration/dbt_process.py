@@ -170,7 +170,11 @@ class DbtProcess:
         said: list[str] = []
         listener = _Listener(on_node, said)
         result = self._invoke(["build", *selected], listener)
-        return BuildOutcome(as_of, tuple(_node_result(r) for r in result.result or []), tuple(said))
+        return BuildOutcome(
+            as_of or _settled(said),
+            tuple(_node_result(r) for r in result.result or []),
+            tuple(said),
+        )
 
     def _invoke(self, arguments: list[str], listener: _Listener | None = None) -> Any:  # noqa: ANN401
         """Run a command; what its `result` holds is dbt's to say, one type a command."""
@@ -238,6 +242,14 @@ class _Listener:
             kind = "published" if info.materialized == "published" else info.resource_type
             result = NodeResult(info.unique_id, info.node_name, kind, info.node_status, 0.0, "")
             self._on_node(result, self._ended, self._total)
+
+
+def _settled(said: Sequence[str]) -> str | None:
+    """The as_of that the run took from the data, from what its first hook said of it."""
+    for line in said:
+        if line.startswith("as_of "):  # as_of 2026-01-31 00:00:00 UTC, rows ingested up to ...
+            return line.removeprefix("as_of ").partition(" UTC")[0] + "+00:00"
+    return None
 
 
 def _node_result(result: DbtResult) -> NodeResult:

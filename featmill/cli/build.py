@@ -56,16 +56,26 @@ def build(
 
 
 def run_build(settings: Settings, as_ofs: Sequence[str | None]) -> list[BuildOutcome]:
-    """Build with a progress bar."""
+    """Build with a bar for each date's nodes; in a log, where nothing moves, with a line for each."""
     from orchestration import tasks
 
     with console.progress() as shown:
         bar = shown.add_task("dbt: parsing", total=None)
-        runs = {"done": 0}
+        date = 0
 
         def on_node(node: NodeResult, ended: int, total: int) -> None:
-            shown.update(bar, description=f"dbt: {node.name}", completed=ended, total=total or None)
-            runs["done"] += 1
+            nonlocal date
+            date += ended == 1
+            where = f"dbt {date}/{len(as_ofs)}" if len(as_ofs) > 1 else "dbt"
+            shown.update(
+                bar, description=f"{where}: {node.name}", completed=ended, total=total or None
+            )
+            if not console.err.is_terminal:
+                console.err.print(
+                    f"{where}: {node.kind} {node.name}: {node.status}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
 
         return tasks.build(settings, as_ofs, on_node)
 
@@ -78,7 +88,7 @@ def show_outcomes(outcomes: Sequence[BuildOutcome]) -> None:
     for outcome in outcomes:
         tests = [result for result in outcome.results if result.is_test]
         table.add_row(
-            outcome.as_of or "from the data",
+            (outcome.as_of or "?").removesuffix("+00:00"),
             str(sum(1 for r in outcome.results if r.kind == "model" and r.status == "success")),
             str(sum(1 for r in outcome.results if r.kind == "published" and r.status == "success")),
             str(sum(1 for r in tests if r.status in ("pass", "warn"))),

@@ -25,8 +25,9 @@ class SourceRelation:
 
 
 def parse_moment(text: str) -> datetime:
-    """A UTC timestamp text as DuckDB prints it, made aware."""
-    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+    """A moment in UTC: a text without a zone, as DuckDB prints timestamps, is UTC already."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def compact(moment: datetime) -> str:

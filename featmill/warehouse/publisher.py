@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from featmill import clock
+from featmill.errors import LakeError
 from featmill.warehouse import identity
 from featmill.warehouse.columns import literal, published_expression, quote
 from featmill.warehouse.identity import SnapshotIdentity, SourceRelation
@@ -51,14 +52,20 @@ def publish(
 
     Raises:
         SchemaChanged: a live column changed its type or is gone.
-        LakeError: the lake could not be written; nothing was committed.
+        LakeError: the candidate is empty where others are not, or the lake could not be written; nothing was committed.
     """
-    earlier = [s for s in lake.snapshots(order.table) if s.as_of == order.as_of]
+    others = lake.snapshots(order.table)
+    earlier = [s for s in others if s.as_of == order.as_of]
     if earlier and _same_identity(earlier[-1], order):
         return earlier[-1], False
     described = cursor.execute(f"DESCRIBE {order.sql}").fetchall()
     types = {str(row[0]): str(row[1]) for row in described}
     rows, content = identity.content_hash(cursor, list(types), f"({order.sql})")
+    if rows == 0 and any(s.rows > 0 for s in others):
+        raise LakeError(
+            f"{order.table} has no rows at as_of {order.as_of:%Y-%m-%d %H:%M:%S}, though its other snapshots have",
+            hint="an empty snapshot would take every entity offline; is the as_of before the data, or a source empty?",
+        )
     made = SnapshotIdentity(order.as_of, order.cut_off, order.fingerprint, order.sources, content)
     snapshot = Snapshot(
         table=order.table,

@@ -1,3 +1,6 @@
+-- Whoever reads these events waits for the tests of the quarantine: its gate is theirs.
+-- depends_on: {{ ref('stg_shop__quarantined_events') }}
+
 with typed_events as (
 
     select * from {{ ref('stg_shop__typed_events') }}
@@ -6,7 +9,9 @@ with typed_events as (
 
 accepted as (
 
-    select * exclude (refused_because) from typed_events where refused_because is null
+    select * exclude (refused_because, raw_event)
+    from typed_events
+    where refused_because is null
 
 ),
 

@@ -1,3 +1,9 @@
+{#- Present in the file, NULL once typed: of these columns that is a reason to refuse the row. -#}
+{%- set typed_columns = [
+    'user_id', 'product_id', 'video_id', 'quantity', 'amount', 'watch_seconds',
+    'play_position_seconds', 'event_at', 'ingested_at',
+] -%}
+
 with source as (
 
     select * from {{ source('shop', 'events') }}
@@ -7,21 +13,24 @@ with source as (
 typed as (
 
     select
+        -- the row as it came
+        source as raw_row,
         -- ids
-        try_cast(event_id as varchar) as event_id,
         try_cast(user_id as bigint) as user_id,
         try_cast(product_id as bigint) as product_id,
         try_cast(video_id as bigint) as video_id,
-        try_cast(session_id as varchar) as session_id,
-        -- kinds
-        lower(trim(try_cast(event_type as varchar))) as event_type,
         -- numerics
         try_cast(quantity as integer) as quantity,
         try_cast(amount as decimal(12, 2)) as amount,
         try_cast(watch_seconds as integer) as watch_seconds,
-        -- timestamps, UTC
-        try_cast(event_at as timestamp) as event_at,
-        try_cast(ingested_at as timestamp) as ingested_at
+        try_cast(play_position_seconds as integer) as play_position_seconds,
+        -- texts
+        nullif(trim(try_cast(event_id as varchar)), '') as event_id,
+        nullif(trim(try_cast(session_id as varchar)), '') as session_id,
+        lower(trim(try_cast(event_type as varchar))) as event_type,
+        -- timestamps, UTC: a text may carry its own offset
+        try_cast(event_at as timestamptz) at time zone 'UTC' as event_at,
+        try_cast(ingested_at as timestamptz) at time zone 'UTC' as ingested_at
     from source
 
 ),
@@ -30,15 +39,39 @@ judged as (
 
     select
         *,
-        {{ featmill.refusal(
-            keys=['event_id', 'user_id'],
-            checks={
-                'unknown event type': "event_type is null or event_type not in ('view', 'click', 'purchase', 'watch')",
-                'a purchase without an amount': "event_type = 'purchase' and amount is null",
-            },
-        ) }} as refused_because
+        coalesce(
+            case
+                {%- for column in typed_columns %}
+                    when {{ column }} is null and raw_row.{{ column }} is not null
+                        then 'unreadable {{ column }}'
+                {%- endfor %}
+            end,
+            {{ featmill.refusal(
+                keys=['event_id', 'user_id'],
+                checks={
+                    'no event type': "event_type is null",
+                    'unknown event type': "event_type not in ('view', 'click', 'purchase', 'watch')",
+                    'no product_id': "event_type <> 'watch' and product_id is null",
+                    'no video_id': "event_type = 'watch' and video_id is null",
+                    'a purchase without an amount': "event_type = 'purchase' and amount is null",
+                    'a watch without its seconds': "event_type = 'watch' and watch_seconds is null",
+                    'a negative number': 'least(quantity, amount, watch_seconds) < 0',
+                },
+            ) }}
+        ) as refused_because
     from typed
+
+),
+
+explained as (
+
+    select
+        * exclude (raw_row),
+        case
+            when refused_because is not null then cast(to_json(raw_row) as varchar)
+        end as raw_event
+    from judged
 
 )
 
-select * from judged
+select * from explained

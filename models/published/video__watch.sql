@@ -1,0 +1,1 @@
+{{ featmill.publish(ref('feat_video__watch')) }}

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 #: Rows between two marks in the journal: what a killed run may have to write again.
 _MARK_ROWS = 20_000
 
-#: Commands sent and not yet answered. Less leaves the server idle while we encode.
+#: Commands sent and not yet answered: bounds what either side holds for the other.
 _WINDOW = 16_384
 
 

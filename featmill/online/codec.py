@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from featmill.online.row_bytes import Bytes, Lengths
 
 #: A batch is cut into pieces of at most this many rows and this many bytes of Arrow data, so memory
-#: stays bounded whatever the reader's batches are. 2048 rows of 20 features fit the processor's
-#: cache, and are short enough to encode that the server does not run dry meanwhile.
+#: stays bounded whatever the reader's batches are. Between 1024 and 4096 rows no difference could be
+#: told from noise; at 256 the cost per piece shows.
 _PIECE_ROWS = 2048
 _PIECE_BYTES = 4 << 20
 

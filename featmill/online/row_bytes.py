@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CRLF = b"\r\n"
 
-#: Wider than this, padding every row to the widest costs more than one more pass over the rows.
+#: Wider fields are not padded: one long value would widen every row of the matrix.
 _NARROW = 64
 
 #: A varint holds 7 bits a byte, so 64 bits need ten.

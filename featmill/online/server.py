@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from featmill.settings import Settings
 
-#: Loading reads the whole append-only file: about a gigabyte in ten seconds.
+#: Generous: loading reads the whole append-only file.
 _START_LIMIT = 120.0
 _STOP_LIMIT = 30.0
 _POLL = 0.02

@@ -9,7 +9,7 @@
             node.name ~ " is not published by dbt " ~ flags.WHICH ~ ": only dbt build runs the tests first." ~ how
         ) }}
     {%- endif -%}
-    {%- if flags.EMPTY or flags.SAMPLE -%}
+    {%- if flags.EMPTY or invocation_args_dict.get('sample') -%}
         {{ exceptions.raise_compiler_error(
             node.name ~ " is not published with --empty or --sample: a snapshot holds every entity (rule 20)." ~ how
         ) }}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from featmill.cli import console
 from featmill.cli.console import ProjectDir
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from featmill.warehouse.model import Release
 
 
 def register(app: typer.Typer) -> None:
@@ -29,33 +35,11 @@ def snapshots(
 
     registry = open_registry(load_settings(project_dir).lake_dir)
     releases = registry.releases()
-    shown = Table(
-        "release", "as_of", "released at", "tables", title="Releases", title_justify="left"
-    )
-    for release in releases[-last:]:
-        shown.add_row(
-            release.release_id,
-            _moment(release.as_of),
-            _moment(release.released_at),
-            str(len(release.snapshots)),
-        )
-    console.out.print(shown if releases else "nothing has been released yet")
-    members = {
-        (name, snapshot) for release in releases for name, snapshot in release.snapshots.items()
-    }
+    console.out.print(_releases(releases[-last:]) if releases else "nothing has been released yet")
+    members = {(name, snapshot) for release in releases for name, snapshot in release.snapshots.items()}
     for name in [table] if table else registry.lake.tables():
-        listed = Table(
-            "snapshot",
-            "as_of",
-            "cut-off",
-            "published at",
-            "rows",
-            "definition",
-            "content",
-            "released",
-            title=name,
-        )
-        listed.title_justify = "left"
+        listed = _listing(name, ("snapshot", "as_of", "cut-off", "published at", "rows", "definition", "content"))
+        listed.add_column("released")
         for snapshot in registry.lake.snapshots(name)[-last:]:
             listed.add_row(
                 snapshot.snapshot_id,
@@ -70,5 +54,25 @@ def snapshots(
         console.out.print(listed)
 
 
-def _moment(moment: object) -> str:
+def _releases(releases: Sequence[Release]) -> Table:
+    table = _listing("Releases", ("release", "as_of", "released at", "tables"))
+    for release in releases:
+        table.add_row(
+            release.release_id,
+            _moment(release.as_of),
+            _moment(release.released_at),
+            str(len(release.snapshots)),
+        )
+    return table
+
+
+def _listing(title: str, columns: Sequence[str]) -> Table:
+    """A table whose first column is an id: it is never cut, whatever the width."""
+    table = Table(title=title, title_justify="left")
+    for position, column in enumerate(columns):
+        table.add_column(column, no_wrap=position == 0, overflow="fold")
+    return table
+
+
+def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 _MOMENT_MACROS = frozenset({"macro.featmill.as_of", "macro.featmill.cut_off"})
 _FAILED = frozenset({"error", "fail", "runtime error"})
 
+#: What our own messages say, by which dbt's exceptions are told apart: it keeps no types.
+_MOMENT_SAYS = ("FEATMILL_AS_OF", "FEATMILL_CUT_OFF", "is before the data")
+_SOURCE_SAYS = ("source table ", "the sources hold no events", "the Delta table ")
+
 Progress = Callable[["NodeResult", int, int], None]
 """Called as each node ends: what it came to, how many have ended, how many there are (0 = not known yet)."""
 
@@ -300,8 +304,22 @@ def _translated(message: str) -> BuildError | AsOfError | SourceError:
             hint="wait for the other build to end, or close the program that has the file open; "
             "readers use features.duckdb",
         )
-    if "FEATMILL_AS_OF" in text or "FEATMILL_CUT_OFF" in text or "is before the data" in text:
-        return AsOfError(text)
-    if "source table" in text or "the sources hold no events" in text:
-        return SourceError(text)
+    if any(said in text for said in _MOMENT_SAYS):
+        return AsOfError(_own_words(text))
+    if any(said in text for said in _SOURCE_SAYS):
+        return SourceError(_own_words(text))
     return BuildError(text)
+
+
+def _own_words(text: str) -> str:
+    """What our macro or function said, without dbt's heading and the places it passed through."""
+    lines = [line.strip() for line in text.splitlines()]
+    kept = [
+        line.rpartition("ValueError: ")[2]
+        for line in lines
+        if line
+        and not line.startswith(
+            ("> in ", "> called by ", "LINE ", "^", "Compilation Error", "Runtime Error")
+        )
+    ]
+    return " ".join(kept)

@@ -66,7 +66,8 @@ def read_spine(
         zone: the zone of a naive time column, such as `UTC`.
 
     Raises:
-        SpineError: no such file or column, a naive time without a zone, a key of another kind, or NULLs.
+        SpineError: no such file, column or zone, a naive time without a zone, a key of another
+            kind, or NULLs.
     """
     import duckdb
 
@@ -77,6 +78,8 @@ def read_spine(
         raise SpineError(f"{path} cannot be read: {error}") from error
     columns = {str(row[0]): str(row[1]) for row in described}
     _check_columns(path, columns, time, keys)
+    if zone is not None:
+        _check_zone(connection, zone)
     moment = _moment_sql(path, time, columns[time], zone)
     spine = Spine(path, time, columns, f"SELECT *, {moment} AS {MOMENT} FROM {source}")
     _check_nulls(connection, spine, list(keys))
@@ -123,6 +126,17 @@ def _family_of(declared: FeatureType) -> str:
         if declared.kind is OnlineKind.STRING
         else declared.sql.replace("TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE")
     )
+
+
+def _check_zone(connection: duckdb.DuckDBPyConnection, zone: str) -> None:
+    import duckdb
+
+    try:
+        connection.execute("SELECT timezone(?, TIMESTAMP '2000-01-01')", [zone]).fetchall()
+    except duckdb.Error as error:
+        raise SpineError(
+            f"there is no zone {zone!r}", hint="give a name such as UTC or Europe/Berlin"
+        ) from error
 
 
 def _moment_sql(path: Path, time: str, kind: str, zone: str | None) -> str:

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -78,6 +78,11 @@ TRIPS: tuple[tuple[Any, ...], ...] = (
 )
 
 
+def _collecting(lines: list[str]) -> Callable[[Any], None]:
+    """dbt calls it with each event."""
+    return lambda event: lines.append(event.info.msg)
+
+
 def moment(text: str) -> datetime:
     """A UTC moment."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
@@ -92,6 +97,11 @@ class Invocation:
     messages: Mapping[str, str]
     error: str
     log: str
+
+    @property
+    def skipped(self) -> set[str]:
+        """The nodes that did not run, because what they descend from failed."""
+        return {name for name, status in self.statuses.items() if status == "skipped"}
 
 
 @dataclass
@@ -178,9 +188,7 @@ class Depot:
         before = Path.cwd()
         with self.environment(**environment):
             try:
-                done = dbtRunner(callbacks=[lambda event: lines.append(event.info.msg)]).invoke(
-                    [*arguments, *where]
-                )
+                done = dbtRunner(callbacks=[_collecting(lines)]).invoke([*arguments, *where])
             finally:
                 os.chdir(before)
         results = [r for r in getattr(done.result, "results", None) or [] if hasattr(r, "node")]

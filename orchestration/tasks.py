@@ -6,10 +6,10 @@ Each is idempotent: run again with the same data and definitions it changes noth
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from featmill.errors import BuildError, GateFailed, NoRelease
-from featmill.warehouse.identity import parse_moment
+from featmill.errors import AsOfError, BuildError, GateFailed, NoRelease
 from featmill.warehouse.registry import open_registry
 from orchestration.dbt_process import BuildOutcome, DbtProcess, Progress
 
@@ -97,15 +97,16 @@ def gate(outcomes: Sequence[BuildOutcome]) -> int:
 
 
 def released(settings: Settings, as_of: str | None = None) -> Release:
-    """The release of an as_of (`YYYY-MM-DD` or a moment), or the newest one.
+    """The release of an as_of (`YYYY-MM-DD` or a moment with its zone), or the newest one.
 
     Raises:
+        AsOfError: the as_of is neither.
         NoRelease: there is none.
     """
     registry = open_registry(settings.lake_dir)
     if as_of is None:
         return registry.newest()
-    moment = parse_moment(as_of)
+    moment = _moment(as_of)
     found = [release for release in registry.releases() if release.as_of == moment]
     if not found:
         raise NoRelease(
@@ -113,6 +114,18 @@ def released(settings: Settings, as_of: str | None = None) -> Release:
             hint="a release needs every publish node's tests to pass",
         )
     return found[-1]
+
+
+def _moment(text: str) -> datetime:
+    """An as_of as a build takes it (rule 1: a moment without its zone is none)."""
+    expected = f"an as_of is a UTC day (2026-01-31) or a moment with its zone, got {text!r}"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise AsOfError(expected) from error
+    if moment.tzinfo is None and len(text) != len("2026-01-31"):
+        raise AsOfError(expected)
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
 
 
 def _told(what: str, lines: Sequence[str]) -> str:

@@ -66,7 +66,8 @@ def source_version(
     where, newest = "true", None
     if source.loaded_at is not None:
         moment = cut_off.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ")
-        loaded = f"try_cast({source.loaded_at} AS TIMESTAMP)"
+        # Through TIMESTAMPTZ: a text may carry its own offset, which a cast to TIMESTAMP would drop in silence.
+        loaded = f"timezone('UTC', try_cast({source.loaded_at} AS TIMESTAMPTZ))"
         where = f"{loaded} <= TIMESTAMP '{moment}'"
         found = only_row(cursor, f"SELECT max({loaded}) FROM {source.relation} WHERE {where}")[0]
         newest = found.replace(tzinfo=UTC) if found is not None else None

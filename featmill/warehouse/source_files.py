@@ -11,8 +11,10 @@ from featmill.warehouse.delta_files import column_types, data_files, empty_sql
 
 _READERS = {
     ".parquet": "read_parquet({paths})",
-    ".csv": "read_csv({paths})",
-    ".gz": "read_csv({paths})",
+    # Texts, for staging to type: a guessed type stops the build at the first value that does not fit, and a time guessed
+    # to be naive drops the offset of a later one in silence.
+    ".csv": "read_csv({paths}, all_varchar=true)",
+    ".gz": "read_csv({paths}, all_varchar=true)",
 }
 
 

@@ -1,13 +1,14 @@
-{#- The gate of rule 10: at most this share of a source's rows may lie in quarantine.
+{#- The gate of rule 10: at most this share of a source's rows may be refused.
 
-    model: the quarantine. accepted: ref() of the accepted rows. at_most: a share between 0 and 1. -#}
-{% test quarantine_share(model, accepted, at_most) %}
+    It stands on the model that judges the rows, of which accepted and quarantined rows are two halves: so all that
+    descends from the accepted ones waits for it. at_most: a share between 0 and 1. refused_because: the column with the
+    reason, NULL where the row is accepted. -#}
+{% test quarantine_share(model, at_most, refused_because='refused_because') %}
     with counted as (
-        select
-            (select count(*) from {{ model }}) as refused,
-            (select count(*) from {{ accepted }}) as accepted
+        select count({{ refused_because }}) as refused, count(*) as given
+        from {{ model }}
     )
-    select refused, accepted, refused / (refused + accepted) as share
+    select refused, given, refused / given as share
     from counted
-    where refused > {{ at_most }} * (refused + accepted)
+    where refused > {{ at_most }} * given
 {% endtest %}

@@ -9,18 +9,22 @@
     {%- endif -%}
     {%- set candidate = featmill._candidate(nodes[0]) -%}
     {%- set table = featmill._feature_table(candidate) -%}
-    {%- set features = [] -%}
+    {%- set of_table = [] -%}
     {%- for column in candidate.columns.values() if column.name not in table.join_keys and column.name != candidate.config.event_time -%}
-        {%- if not wanted or column.name in wanted -%}
-            {%- set declared = ((column.config or {}).get('meta') or {}).get('feature') or {} -%}
-            {%- do features.append({
-                'name': column.name, 'ignore_nulls': declared.get('ignore_nulls', false),
-                'default_sql': featmill._literal(declared.get('default')),
-            }) -%}
-        {%- endif -%}
+        {%- do of_table.append(column.name) -%}
     {%- endfor -%}
-    {%- for name in wanted or [] if name not in features | map(attribute='name') | list -%}
-        {{ exceptions.raise_compiler_error(nodes[0].name ~ " has no feature " ~ name) }}
+    {%- set features = [] -%}
+    {%- for name in wanted or of_table -%}
+        {%- if name not in of_table -%}
+            {{ exceptions.raise_compiler_error(
+                nodes[0].name ~ " has no feature " ~ name ~ "; it has: " ~ (of_table | join(', '))
+            ) }}
+        {%- endif -%}
+        {%- set declared = ((candidate.columns[name].config or {}).get('meta') or {}).get('feature') or {} -%}
+        {%- do features.append({
+            'name': name, 'ignore_nulls': declared.get('ignore_nulls', false),
+            'default_sql': featmill._literal(declared.get('default')),
+        }) -%}
     {%- endfor -%}
     {%- set ttl = table.get('ttl') -%}
     {{ return({

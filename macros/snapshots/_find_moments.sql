@@ -11,8 +11,8 @@
         select min(oldest) as oldest, max(newest) as newest from (
             {%- for source in timed %}
             select
-                min(try_cast({{ source.loaded_at_field }} as timestamp)) as oldest,
-                max(try_cast({{ source.loaded_at_field }} as timestamp)) as newest
+                min(try_cast({{ source.loaded_at_field }} as timestamptz)) at time zone 'UTC' as oldest,
+                max(try_cast({{ source.loaded_at_field }} as timestamptz)) at time zone 'UTC' as newest
             from {{ source.relation_name }}
             {% if not loop.last %}union all{% endif %}
             {%- endfor %}

@@ -1,6 +1,3 @@
--- Whoever reads these events waits for the tests of the quarantine: its gate is theirs.
--- depends_on: {{ ref('stg_shop__quarantined_events') }}
-
 with typed_events as (
 
     select * from {{ ref('stg_shop__typed_events') }}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 
 import pytest
 
 from featmill import clock
-from featmill.errors import AsOfError, SourceError
+from featmill.errors import AsOfError, BuildError, SourceError
+from orchestration import tasks
 from tests.projects.depot_project import SCANS, TABLES, TRIPS, moment
 
 pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
@@ -89,7 +91,8 @@ def test_no_events_at_all_is_an_error_that_says_so(depot):
 
 
 def test_one_empty_source_of_several_is_no_error(depot):
-    """An empty window is no row or a zero, not a failure (rule 5)."""
+    """Its table has no row, as nobody has an event (rule 20)."""
+    shutil.rmtree(depot.home)
     depot.write_trips([])
 
     depot.build_one()
@@ -97,6 +100,17 @@ def test_one_empty_source_of_several_is_no_error(depot):
     assert depot.snapshots("van__trips")[-1].rows == 0
     assert depot.read("SELECT count(*) FROM van__trips") == [(0,)]
     assert depot.read("SELECT count(*) FROM dock__load") == [(4,)]
+
+
+def test_a_source_that_was_emptied_does_not_empty_its_table(depot):
+    """A full table that is suddenly empty is a source that did not arrive."""
+    before = depot.state()
+    depot.write_trips([])
+
+    with depot.environment(), pytest.raises(BuildError, match="van__trips has no rows at as_of"):
+        tasks.build(depot.settings)
+
+    assert depot.state() == before
 
 
 def test_a_source_without_a_file_names_every_place_looked_at(depot):

@@ -24,6 +24,12 @@ accepted as (
 
     select * exclude (refused_because) from judged where refused_because is null
 
+),
+
+deduplicated as (
+
+    {{ featmill.deduplicated('accepted', event_id='trip_no', event_at='ended_at', ingested_at='loaded_at') }}
+
 )
 
-{{ featmill.deduplicated('accepted', event_id='trip_no', event_at='ended_at', ingested_at='loaded_at') }}
+select * from deduplicated

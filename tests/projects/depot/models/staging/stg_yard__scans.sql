@@ -4,6 +4,12 @@ with accepted as (
     from {{ ref('stg_yard__typed_scans') }}
     where refused_because is null and (weight_kg is null or weight_kg <= {{ var('heaviest_kg') }})
 
+),
+
+deduplicated as (
+
+    {{ featmill.deduplicated('accepted', event_id='scan_id', event_at='scanned_at') }}
+
 )
 
-{{ featmill.deduplicated('accepted', event_id='scan_id', event_at='scanned_at') }}
+select * from deduplicated

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featmill.errors import AsOfError, BuildError, BuildLocked, SettingError, SourceError
+from featmill.warehouse.project_graph import dated_nodes
 
 if TYPE_CHECKING:
     from dbt.artifacts.schemas.results import NodeResult as DbtResult
@@ -21,12 +22,10 @@ if TYPE_CHECKING:
 
     from featmill.settings import Settings
 
-#: Macros through which a node depends on the run's moments (rule 2); nothing else may.
-_MOMENT_MACROS = frozenset({"macro.featmill.as_of", "macro.featmill.cut_off"})
 _FAILED = frozenset({"error", "fail", "runtime error"})
 
 #: What our own messages say, by which dbt's exceptions are told apart: it keeps no types.
-_MOMENT_SAYS = ("FEATMILL_AS_OF", "FEATMILL_CUT_OFF", "is before the data")
+_MOMENT_SAYS = ("FEATMILL_AS_OF", "FEATMILL_CUT_OFF", "is before the data", "is after the data")
 _SOURCE_SAYS = ("source table ", "the sources hold no events", "the Delta table ")
 
 Progress = Callable[["NodeResult", int, int], None]
@@ -205,25 +204,11 @@ class DbtProcess:
         return result
 
     def _dated_nodes(self) -> list[str]:
-        """The models that depend on the run's moments, and all that descends from them."""
+        """Selectors of the models that a further date builds again."""
         manifest = self._parsed()
-        reaches = _macros_that_reach(manifest, _MOMENT_MACROS)
-        dated = {
-            unique_id
-            for unique_id, node in manifest.nodes.items()
-            if str(node.resource_type) == "model"
-            and (
-                node.config.materialized == "published"
-                or reaches.intersection(node.depends_on.macros)
-            )
-        }
-        queue = list(dated)
-        for unique_id in queue:  # grows while it is walked
-            for child in manifest.child_map.get(unique_id, []):
-                if child.startswith("model.") and child not in dated:
-                    dated.add(child)
-                    queue.append(child)
-        return sorted(".".join(manifest.nodes[unique_id].fqn) for unique_id in dated)
+        return sorted(
+            ".".join(manifest.nodes[unique_id].fqn) for unique_id in dated_nodes(manifest)
+        )
 
 
 class _Listener:
@@ -267,21 +252,6 @@ def _node_result(result: DbtResult) -> NodeResult:
         seconds=float(result.execution_time),
         message=result.message or "",
     )
-
-
-def _macros_that_reach(manifest: Manifest, wanted: frozenset[str]) -> set[str]:
-    """The macros that call one of `wanted`, directly or through others, and these themselves."""
-    callers: dict[str, list[str]] = {}
-    for unique_id, macro in manifest.macros.items():
-        for called in macro.depends_on.macros:
-            callers.setdefault(called, []).append(unique_id)
-    reached, queue = set(wanted), list(wanted)
-    for macro_id in queue:  # grows while it is walked
-        for caller in callers.get(macro_id, []):
-            if caller not in reached:
-                reached.add(caller)
-                queue.append(caller)
-    return reached
 
 
 def _raise_if_locked(results: object) -> None:

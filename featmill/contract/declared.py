@@ -130,9 +130,15 @@ def read_declarations(manifest: Manifest) -> tuple[Declared, list[Mistake]]:
 
 
 def candidate_of(publish_node: ModelNode, manifest: Manifest) -> ModelNode | None:
-    """The feature table that a publish node publishes: the first it reads, as the macro has it."""
+    """The feature table that a publish node publishes: its one parent that is a feature table.
+
+    Where it waits for others too (`-- depends_on`), the one it is named for; None where there is no telling.
+    """
     read = (manifest.models.get(parent) for parent in publish_node.parents)
-    return next((model for model in read if model and "feature_table" in model.meta), None)
+    tables = [model for model in read if model and "feature_table" in model.meta]
+    named = [model for model in tables if model.name == f"feat_{publish_node.name}"]
+    found = named or tables
+    return found[0] if len(found) == 1 else None
 
 
 def _publishers(manifest: Manifest) -> dict[str, list[ModelNode]]:

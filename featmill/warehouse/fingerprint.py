@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ _VARIABLE = re.compile(
     r"""\b(env_var|var)\s*\(\s*['"]([A-Za-z_][A-Za-z0-9_]*)['"]"""
 )  # var('x') -> ('var', 'x')
 
+_JINJA = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)  # {{ ref('x') }} or {% set days = 7 %}
+
 
 @dataclass(slots=True)
 class DefinitionParts:
@@ -52,8 +55,9 @@ class DefinitionParts:
 def canonical(text: str) -> str:
     """Jinja SQL without layout and comments, other tokens as written.
 
-    A text that the tokenizer refuses is folded by white space alone: then a comment changes the fingerprint, which
-    costs a correction and never hides one.
+    Jinja runs inside an SQL comment too, so whatever Jinja there is counts, wherever it stands. A text that the
+    tokenizer refuses is folded by white space alone: then a comment changes the fingerprint, which costs a correction
+    and never hides one.
     """
     from sqlglot.dialects.duckdb import DuckDB
     from sqlglot.errors import TokenError
@@ -63,7 +67,8 @@ def canonical(text: str) -> str:
         tokens = DuckDB().tokenize(without_comments)
     except TokenError:
         return " ".join(without_comments.split())
-    return " ".join(f"{token.token_type.name}:{token.text}" for token in tokens)
+    jinja = [" ".join(block.split()) for block in _JINJA.findall(without_comments)]
+    return " ".join([*(f"{token.token_type.name}:{token.text}" for token in tokens), *jinja])
 
 
 def fingerprint(
@@ -88,7 +93,7 @@ def fingerprint(
     macros: set[str] = set()
     for node in _with_ancestors(manifest, unique_id):
         name = _local_name(node.unique_id)
-        parts.texts[name] = canonical(node.raw_code) if node.raw_code else node.checksum.checksum
+        parts.texts[name] = _text(node)
         parts.declared[name] = _declarations(node)
         macros.update(node.depends_on.macros if hasattr(node.depends_on, "macros") else [])
     for macro in _reachable_macros(manifest, macros):
@@ -98,6 +103,20 @@ def fingerprint(
     raw += [macro.macro_sql for macro in _reachable_macros(manifest, macros)]
     parts.variables = _variables(raw, variables, environment)
     return parts.digest()
+
+
+def _text(node: Any) -> str:  # noqa: ANN401 - dbt's node types have no common base
+    """What a node computes: its code and hooks; of a seed its rows and how they are typed."""
+    if str(node.resource_type) == "seed":
+        # dbt's own checksum of a large seed is its path.
+        rows = Path(node.root_path or "", node.original_file_path).read_bytes()
+        return hashlib.sha256(rows).hexdigest() + json.dumps(
+            node.config.column_types, sort_keys=True
+        )
+    if str(getattr(node, "language", "sql")) != "sql":
+        return str(node.raw_code)  # layout is meaning in Python
+    hooks = [*getattr(node.config, "pre_hook", []), *getattr(node.config, "post_hook", [])]
+    return " ".join(canonical(text) for text in [node.raw_code, *(hook.sql for hook in hooks)])
 
 
 def _with_ancestors(manifest: Manifest, unique_id: str) -> list[Any]:

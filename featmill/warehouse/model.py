@@ -44,5 +44,6 @@ class Release:
     release_id: str
     as_of: datetime
     released_at: datetime
+    project: str
     snapshots: dict[str, str] = field(default_factory=dict)
     """Feature table -> snapshot id."""

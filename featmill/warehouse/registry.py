@@ -41,6 +41,7 @@ class Registry:
                 release_id=row["release_id"],
                 as_of=row["as_of"],
                 released_at=row["released_at"],
+                project=row["project"],
                 snapshots=json.loads(row["snapshots"]),
             )
             for row in rows
@@ -76,12 +77,20 @@ class Registry:
             f"there is no release {wanted!r}", hint="featmill snapshots lists what there is"
         )
 
-    def commit(self, as_of: datetime, snapshots: Sequence[Snapshot]) -> tuple[Release, bool]:
+    def commit(
+        self, as_of: datetime, snapshots: Sequence[Snapshot], project: str
+    ) -> tuple[Release, bool]:
         """Release these snapshots together; `(release, False)` where the newest of this as_of is the same set.
 
         Raises:
-            LakeError: the registry could not be written; no release was made.
+            LakeError: the registry could not be written, or is another project's; no release was made.
         """
+        others = {release.project for release in self.releases()} - {project}
+        if others:
+            raise LakeError(
+                f"the registry at {self.location} belongs to project {', '.join(sorted(others))}, not {project}",
+                hint="give each project a FEATMILL_HOME of its own",
+            )
         members = {snapshot.table: snapshot.snapshot_id for snapshot in snapshots}
         wanted = release_id(as_of, members)
         same_moment = [release for release in self.releases() if release.as_of == as_of]
@@ -91,16 +100,28 @@ class Registry:
         earliest = [release.released_at + timedelta(microseconds=1) for release in same_moment[-1:]]
         released_at = max([clock.now(), *earliest])
         release = Release(
-            release_id=wanted, as_of=as_of, released_at=released_at, snapshots=members
+            release_id=wanted,
+            as_of=as_of,
+            released_at=released_at,
+            project=project,
+            snapshots=members,
         )
         self._append(release)
         return release, True
 
     def released_snapshots(self, table: str) -> list[Snapshot]:
-        """The snapshots of a table that stand in a release; of each as_of the one its newest release holds."""
+        """The snapshots of a table that stand in a release; of each as_of the one its newest release holds.
+
+        Only those of the model version that was released last: another version is another definition and schema, and
+        its rows answer for nothing here.
+        """
         newest_release = {release.as_of: release for release in self.releases()}
         members = {release.snapshots.get(table) for release in newest_release.values()}
-        return newest_per_as_of([s for s in self.lake.snapshots(table) if s.snapshot_id in members])
+        found = [s for s in self.lake.snapshots(table) if s.snapshot_id in members]
+        if not found:
+            return []
+        current = max(found, key=lambda s: s.published_at).location
+        return newest_per_as_of([s for s in found if s.location == current])
 
     def _append(self, release: Release) -> None:
         import pyarrow as pa
@@ -113,6 +134,7 @@ class Registry:
                 "release_id": pa.array([release.release_id], pa.string()),
                 "as_of": pa.array([release.as_of], moment),
                 "released_at": pa.array([release.released_at], moment),
+                "project": pa.array([release.project], pa.string()),
                 "snapshots": pa.array([json.dumps(release.snapshots, sort_keys=True)], pa.string()),
             }
         )

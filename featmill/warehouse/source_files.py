@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -11,8 +13,8 @@ from featmill.warehouse.delta_files import column_types, data_files, empty_sql
 
 _READERS = {
     ".parquet": "read_parquet({paths})",
-    # Texts, for staging to type: a guessed type stops the build at the first value that does not fit, and a time guessed
-    # to be naive drops the offset of a later one in silence.
+    # Texts, for staging to type: a guessed type stops the build at the first value that does not fit, and a time that
+    # is guessed to be naive drops the offset of a later one in silence.
     ".csv": "read_csv({paths}, all_varchar=true)",
     ".gz": "read_csv({paths}, all_varchar=true)",
 }
@@ -21,8 +23,6 @@ _READERS = {
 _RELATION = re.compile(
     r"featmill_source\('((?:[^']|'')*)',\s*'((?:[^']|'')*)'\)"
 )  # featmill_source('dir', 'name')
-
-FileState = tuple[tuple[str, int, int], ...]
 
 
 def source_sql(folder: str, name: str) -> str:
@@ -39,8 +39,8 @@ def source_sql(folder: str, name: str) -> str:
     return f"SELECT * FROM {reader.format(paths=f'[{listed}]')}"
 
 
-def file_state(relation: str) -> FileState | None:
-    """What the files behind a `featmill_source(...)` relation look like from outside: path, size, time of change.
+def file_state(relation: str) -> str | None:
+    """A digest of what the files behind a `featmill_source(...)` relation look like: path, size, time of change.
 
     None where the relation is something else: then nothing cheap tells whether its rows changed.
     """
@@ -49,7 +49,8 @@ def file_state(relation: str) -> FileState | None:
         return None
     folder, name = (text.replace("''", "'") for text in call.groups())
     stats = [(str(path), path.stat()) for path in _find(folder, name)[1]]
-    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+    seen = [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
 
 
 def _find(folder: str, name: str) -> tuple[str, list[Path]]:

@@ -1,6 +1,6 @@
 {#- Read the sources' bounds and decide as_of and cut-off from them and what was given (rules 2 and 9). -#}
 {% macro _find_moments(given_as_of, given_cut_off) %}
-    {%- set timed = featmill._timed_sources() -%}
+    {%- set timed = featmill._feature_sources() | selectattr('loaded_at_field') | list -%}
     {%- if not timed -%}
         {{ exceptions.raise_compiler_error(
             "no source of a feature table declares loaded_at_field, so there is no as_of to derive: declare it on the "
@@ -31,6 +31,12 @@
         {{ exceptions.raise_compiler_error(
             "as_of " ~ as_of ~ " (cut-off " ~ cut_off ~ ") is before the data: the first row of the sources was ingested at "
             ~ row[0] ~ "; expected a later moment, up to about " ~ row[1]
+        ) }}
+    {%- endif -%}
+    {%- if run_query("select timestamp '" ~ as_of ~ "' > timestamp '" ~ row[1] ~ "' + interval 7 days").rows[0][0] -%}
+        {{ exceptions.raise_compiler_error(
+            "as_of " ~ as_of ~ " is after the data: the newest row of the sources was ingested at " ~ row[1]
+            ~ "; expected at most a week later. A snapshot of the future would stay the newest for good"
         ) }}
     {%- endif -%}
     {{ return({'as_of': as_of, 'cut_off': cut_off}) }}

@@ -14,6 +14,7 @@
         {%- do featmill._pin(node.unique_id, kept) -%}
     {%- endfor -%}
     {%- if declared | map(attribute='unique_id') | select('in', selected_resources) | list -%}
+        {%- do featmill._pin_sources() -%}
         {%- set moments = featmill._run_moments() -%}
         {{ log("featmill: as_of " ~ moments.as_of ~ " UTC, rows ingested up to " ~ moments.cut_off, info=true) }}
     {%- endif -%}

@@ -2,17 +2,17 @@
     published as a view, so that training models can ref() it. -#}
 {% materialization published, adapter='duckdb', supported_languages=['sql'] %}
     {%- set target_relation = this.incorporate(type='view') -%}
-    {%- set node = graph.nodes[model.unique_id] -%}
-    {%- set candidate = featmill._candidate(node) -%}
     {%- do featmill._require_plugin() -%}
-    {%- do featmill._require_gate(node, candidate) -%}
+    {%- do featmill._require_gate(model.name) -%}
     {{ run_hooks(pre_hooks) }}
 
-    {%- do adapter.store_relation(
-        'featmill', target_relation, [], model.name, 'delta', featmill._publish_order(node, candidate, compiled_code)
-    ) -%}
+    {%- set moments = featmill._run_moments() -%}
+    {%- do adapter.store_relation('featmill', target_relation, [], model.name, 'delta', {
+        'publish_node': model.unique_id, 'text': compiled_code, 'as_of': moments.as_of, 'cut_off': moments.cut_off,
+        'invocation_id': invocation_id, 'selected': selected_resources,
+    }) -%}
     {%- set outcome = fromjson(
-        run_query("select featmill_published('" ~ model.unique_id ~ "')").columns[0].values()[0]
+        run_query("select featmill_published('" ~ invocation_id ~ "', '" ~ model.unique_id ~ "')").columns[0].values()[0]
     ) -%}
 
     {%- call statement('main') -%}

@@ -1,27 +1,29 @@
-{#- on-run-end: where every publish node of the project has a snapshot at this run's as_of and nothing that they descend
-    from failed in this run, commit the release.
+{#- on-run-end: remember what passed; then, where this run touched a publish node, commit the release, or say why not.
 
-    What comes after publishing, such as a training model, holds no release back. -#}
+    Nothing that a publish node descends from may have failed. What comes after publishing, such as a training model,
+    holds no release back. Without a release the published views show what was released before. -#}
 {% macro release() %}
     {%- if not execute or flags.WHICH != 'build' -%}{{ return('') }}{%- endif -%}
-    {%- set nodes = [] -%}
-    {%- set behind = [] -%}
-    {%- for node in graph.nodes.values() if node.resource_type == 'model' and node.config.materialized == 'published' -%}
-        {%- do nodes.append(node.unique_id) -%}
-        {%- do behind.extend([node.unique_id] + featmill._ancestors(node)) -%}
-    {%- endfor -%}
-    {%- set ran = results | map(attribute='node.unique_id') | list -%}
-    {%- if not nodes | select('in', ran) | list -%}{{ return('') }}{%- endif -%}
+    {%- set passed = [] -%}
     {%- set failed = [] -%}
-    {%- for result in results if result.status | string in ['error', 'fail', 'runtime error'] -%}
-        {%- set touched = [result.node.unique_id] + (result.node.depends_on.nodes | list) -%}
-        {%- if touched | select('in', behind) | list -%}{%- do failed.append(result.node.name) -%}{%- endif -%}
+    {%- set published = [] -%}
+    {%- for result in results -%}
+        {%- set unique_id = result.node.unique_id -%}
+        {%- if result.status | string in ['success', 'pass', 'warn'] -%}{%- do passed.append(unique_id) -%}{%- endif -%}
+        {%- if result.status | string in ['error', 'fail', 'runtime error'] -%}{%- do failed.append(unique_id) -%}{%- endif -%}
+        {%- if unique_id in graph.nodes and graph.nodes[unique_id].config.materialized == 'published' -%}
+            {%- do published.append(unique_id) -%}
+        {%- endif -%}
     {%- endfor -%}
-    {%- if failed -%}
-        {{ log("featmill: no release: " ~ (failed | join(', ')) ~ " failed; the previous release stays the newest", info=true) }}
-        {{ return('') }}
-    {%- endif -%}
-    {%- set order = tojson({'as_of': featmill._run_moments().as_of, 'nodes': nodes, 'project': project_name}) | replace("'", "''") -%}
-    {%- set said = run_query("select featmill_release('" ~ order ~ "')").columns[0].values()[0] -%}
-    {{ log("featmill: " ~ said, info=true) }}
+    {%- if not featmill._feature_sources() -%}{{ return('') }}{%- endif -%}
+    {%- do run_query("select featmill_confirm('" ~ invocation_id ~ "', '" ~ tojson(passed) ~ "')") -%}
+    {%- if not published -%}{{ return('') }}{%- endif -%}
+    {%- set answer = fromjson(run_query(
+        "select featmill_release('" ~ invocation_id ~ "', '" ~ featmill._run_moments().as_of ~ "', '" ~ tojson(failed) ~ "')"
+    ).columns[0].values()[0]) -%}
+    {%- for unique_id, sql in answer.views.items() -%}
+        {%- do run_query("create or replace view " ~ graph.nodes[unique_id].relation_name ~ " as " ~ sql) -%}
+    {%- endfor -%}
+    {%- if answer.views -%}{%- do adapter.commit() -%}{%- endif -%}
+    {{ log("featmill: " ~ answer.said, info=true) }}
 {% endmacro %}

@@ -14,21 +14,22 @@
     {%- set table = featmill._feature_table(node) -%}
     {%- set features = featmill._declared_windows(node) -%}
     {%- do featmill._require_exact_states(events, features) -%}
+    {%- set as_of = featmill.as_of() -%}
     {%- set order_by = "(" ~ event_at ~ ", " ~ ingested_at ~ ", " ~ event_id ~ ")" -%}
     {%- set side = "entity" if entities else "event" -%}
     select
         {%- for key in table.join_keys %}
         {{ side }}.{{ key }},
         {%- endfor %}
-        {{ featmill.as_of() }} as {{ node.config.event_time }}
+        {{ as_of }} as {{ node.config.event_time }}
         {%- for feature in features %},
-        {{ featmill._windowed_column(feature, table, "event." ~ event_at, order_by) }} as {{ feature.name }}
+        {{ featmill._windowed_column(feature, table, "event." ~ event_at, as_of, order_by) }} as {{ feature.name }}
         {%- endfor %}
     from
         {%- if entities %} (select distinct {{ table.join_keys | join(', ') }} from {{ entities }}) as entity
     left join {% endif %} (
         select * from {{ events }}
-        where {{ event_at }} < {{ featmill.as_of() }} and {{ ingested_at }} <= {{ featmill.cut_off() }}
+        where {{ event_at }} < {{ as_of }} and {{ ingested_at }} <= {{ featmill.cut_off() }}
     ) as event
         {%- if entities %} using ({{ table.join_keys | join(', ') }}){% endif %}
     group by {% for key in table.join_keys %}{{ side }}.{{ key }}{{ ', ' if not loop.last }}{% endfor %}

@@ -140,7 +140,7 @@ class Warehouse:
 
     def release(self, *snapshots):
         for as_of in sorted({s.as_of for s in snapshots}):
-            self.registry.commit(as_of, [s for s in snapshots if s.as_of == as_of])
+            self.registry.commit(as_of, [s for s in snapshots if s.as_of == as_of], "shop")
 
     def released(self):
         """What a caller of `write_repository` gives it."""

@@ -57,7 +57,7 @@ def settings(tmp_path) -> Settings:
     for day, ordinal in ((5, 0), (4, 0), (4, 1)):
         with clock.frozen(datetime(2026, 3, 9, ordinal, tzinfo=UTC)):
             registry.commit(
-                datetime(2026, 3, day, tzinfo=UTC), [snapshot(day=day, ordinal=ordinal)]
+                datetime(2026, 3, day, tzinfo=UTC), [snapshot(day=day, ordinal=ordinal)], "shop"
             )
     return Settings(project_dir=tmp_path, home=tmp_path / "home")
 

@@ -143,13 +143,13 @@ def test_only_released_snapshots_are_read(lake, tmp_path):
     with pytest.raises(NoRelease):
         registry.newest()
 
-    registry.commit(first.as_of, [first])
+    registry.commit(first.as_of, [first], "shop")
 
     assert registry.released_snapshots("load") == [first]
     assert write_features_database(tmp_path / "features.duckdb", registry) == ["load"]
     with duckdb.connect(str(tmp_path / "features.duckdb"), read_only=True) as connection:
         assert connection.execute("SELECT value FROM load").fetchall() == [(1,)]
-    registry.commit(second.as_of, [second])
+    registry.commit(second.as_of, [second], "shop")
     assert registry.released_snapshots("load") == [first, second]
     assert registry.find(None).as_of == second.as_of
 
@@ -157,11 +157,11 @@ def test_only_released_snapshots_are_read(lake, tmp_path):
 def test_a_correction_is_read_once_it_is_released(lake):
     registry = Registry(lake)
     first = append(lake, [1])
-    registry.commit(first.as_of, [first])
+    registry.commit(first.as_of, [first], "shop")
     second = append(lake, [2], ordinal=1)
 
     assert registry.released_snapshots("load") == [first]
-    registry.commit(first.as_of, [second])
+    registry.commit(first.as_of, [second], "shop")
     assert registry.released_snapshots("load") == [second]
 
 
@@ -170,10 +170,10 @@ def test_the_same_set_is_released_once(lake):
     registry = Registry(lake)
     first = append(lake, [1])
 
-    made, is_new = registry.commit(first.as_of, [first])
+    made, is_new = registry.commit(first.as_of, [first], "shop")
 
     assert is_new
-    assert registry.commit(first.as_of, [first]) == (made, False)
+    assert registry.commit(first.as_of, [first], "shop") == (made, False)
     assert registry.releases() == [made]
     with pytest.raises(NoRelease, match="no release 'x'"):
         registry.find("x")
@@ -184,9 +184,9 @@ def test_the_release_made_last_is_the_newest_even_if_the_clock_stepped_back(lake
     registry = Registry(lake)
     first, second = append(lake, [1]), append(lake, [2], ordinal=1)
     with clock.frozen(datetime(2026, 3, 10, tzinfo=UTC)):
-        registry.commit(first.as_of, [first])
+        registry.commit(first.as_of, [first], "shop")
     with clock.frozen(datetime(2020, 1, 1, tzinfo=UTC)):
-        registry.commit(first.as_of, [second])
+        registry.commit(first.as_of, [second], "shop")
 
     assert registry.newest().snapshots == {"load": second.snapshot_id}
     assert registry.newest().released_at == datetime(2026, 3, 10, tzinfo=UTC) + timedelta(
@@ -197,7 +197,7 @@ def test_the_release_made_last_is_the_newest_even_if_the_clock_stepped_back(lake
 def test_a_features_database_that_cannot_be_written_leaves_the_one_before(lake, tmp_path):
     registry = Registry(lake)
     first = append(lake, [1])
-    registry.commit(first.as_of, [first])
+    registry.commit(first.as_of, [first], "shop")
     folder = tmp_path / "features.duckdb"
     folder.mkdir()
     (folder / "in the way").touch()

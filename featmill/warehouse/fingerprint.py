@@ -35,6 +35,7 @@ _VARIABLE = re.compile(
     r"""\b(env_var|var)\s*\(\s*['"]([A-Za-z_][A-Za-z0-9_]*)['"]"""
 )  # var('x') -> ('var', 'x')
 
+_COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _JINJA = re.compile(r"\{[{%].*?[%}]\}", re.DOTALL)  # {{ ref('x') }} or {% set days = 7 %}
 
 
@@ -63,12 +64,14 @@ def canonical(text: str) -> str:
     from sqlglot.errors import TokenError
 
     without_comments = re.sub(r"\{#.*?#\}", " ", text, flags=re.DOTALL)  # {# any #} -> nothing
+    hidden = [block for comment in _COMMENT.findall(text) for block in _JINJA.findall(comment)]
     try:
-        tokens = DuckDB().tokenize(without_comments)
+        tokens = [
+            token for part in [without_comments, *hidden] for token in DuckDB().tokenize(part)
+        ]
     except TokenError:
         return " ".join(without_comments.split())
-    jinja = [" ".join(block.split()) for block in _JINJA.findall(without_comments)]
-    return " ".join([*(f"{token.token_type.name}:{token.text}" for token in tokens), *jinja])
+    return " ".join(f"{token.token_type.name}:{token.text}" for token in tokens)
 
 
 def fingerprint(

@@ -154,7 +154,7 @@ def test_a_test_that_dbt_would_run_after_publishing_is_refused(depot):
     done = depot.dbt("build")
 
     assert not done.is_success
-    hint = "Add to dock__load: -- depends_on: {{ ref('extra') }}"
+    hint = "add a first line to dock__load: -- depends_on: {{ ref('extra') }}"
     assert hint in done.messages["dock__load"]
     assert len(depot.snapshots("dock__load")) == 1
 

@@ -101,6 +101,9 @@ def test_a_release_is_its_set_of_snapshots():
         ("select {{ var('x') }}", "select {{ var('y') }}", False),
         ("select a, b from t", "select b, a from t", False),
         ("select 'it' s", "select 'it''s'", False),
+        # Jinja runs inside an SQL comment too.
+        ("-- {% set days = 7 %}\nselect 1", "-- {% set days = 30 %}\nselect 1", False),
+        ("-- waits for {{ ref('b') }}\nselect 1", "-- then {{ref('b')}}\nselect 1", True),
     ],
 )
 def test_layout_and_comments_are_no_part_of_a_definition(one, other, same):
@@ -109,11 +112,13 @@ def test_layout_and_comments_are_no_part_of_a_definition(one, other, same):
 
 
 def node(unique_id: str, sql: str, *parents: str, macros=(), meta=None, columns=None) -> Any:
-    config = SimpleNamespace(meta=meta or {})
+    config = SimpleNamespace(meta=meta or {}, pre_hook=[], post_hook=[])
     depends_on = SimpleNamespace(nodes=list(parents), macros=list(macros))
     checksum = SimpleNamespace(checksum=f"checksum of {unique_id}")
     return SimpleNamespace(
         unique_id=unique_id,
+        resource_type="model",
+        language="sql",
         raw_code=sql,
         depends_on=depends_on,
         config=config,
@@ -223,3 +228,19 @@ def test_a_type_that_delta_lacks_is_published_without_loss(tmp_path, kind, value
 
     (found,) = DeltaTable(str(tmp_path)).to_pyarrow_table().column("a b").to_pylist()
     assert found == published
+
+
+def test_a_seed_is_its_rows_whatever_dbt_makes_of_its_checksum(tmp_path):
+    """Rule 19: dbt's checksum of a seed over 1 MiB is its path."""
+    config = SimpleNamespace(meta={}, column_types={})
+    seed = SimpleNamespace(
+        unique_id="seed.depot.codes", resource_type="seed", root_path=str(tmp_path),
+        original_file_path="codes.csv", raw_code="", config=config, depends_on=SimpleNamespace(macros=[]), columns={},
+    )  # fmt: skip
+    manifest: Any = SimpleNamespace(nodes={"seed.depot.codes": seed}, macros={})
+
+    def of(rows: str) -> str:
+        (tmp_path / "codes.csv").write_text(rows)
+        return fingerprint(manifest, "seed.depot.codes", variables={}, environment={})
+
+    assert of("a,1") != of("a,2")

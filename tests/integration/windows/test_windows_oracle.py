@@ -263,6 +263,29 @@ def test_the_left_edge_is_in_and_the_right_edge_is_out(at, inside):
     assert counts == [1 if inside else 0]
 
 
+@pytest.mark.parametrize(
+    ("scans", "kind"),
+    [
+        # The same moment, known later; the same moments, another id: in both orders of arrival.
+        ([("b", "box", -2, -2), ("a", "bag", -2, -1)], "bag"),
+        ([("a", "bag", -2, -1), ("b", "box", -2, -2)], "bag"),
+        ([("a", "box", -2, -1), ("b", "bag", -2, -1)], "bag"),
+        ([("b", "bag", -2, -1), ("a", "box", -2, -1)], "bag"),
+        # What happened last is last, however early it was known; a NULL is no value.
+        ([("a", "box", -3, -1), ("b", "bag", -2, -2)], "bag"),
+        ([("a", "bag", -3, -3), ("b", None, -2, -2)], "bag"),
+    ],
+)
+def test_the_last_value_follows_the_total_order(scans, kind):
+    """Rule 8: (event_at, ingested_at, event_id)."""
+    as_of = BASES[1]
+    events = tuple(Scan(i, "N", 1, 100, k, as_of + at, as_of + known) for i, k, at, known in scans)
+
+    (row,) = computed(Case("1h", "exact", "0s", as_of, as_of, events), None)
+
+    assert row[10] == kind
+
+
 @settings(max_examples=40)
 @given(st.integers(-400, 400), st.sampled_from(["5m", "1h", "1d"]), st.integers(1, 9), cases())
 def test_at_a_multiple_of_the_hop_the_value_is_exact(hops, hop, length, case):

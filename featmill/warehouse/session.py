@@ -149,7 +149,7 @@ class Session:
         _require_plain(node.name, request.text, sql)
         versions = [
             self._source_version(cursor, source, request)
-            for source in _sources(manifest, node.unique_id)
+            for source in _sources(manifest, candidate.unique_id)
         ]
         return PublishOrder(
             table=node.name,

@@ -206,3 +206,15 @@ def test_a_features_database_that_cannot_be_written_leaves_the_one_before(lake, 
         write_features_database(folder, registry)
 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_home_belongs_to_one_project(lake):
+    """Two projects in one home would take each other's releases for the newest."""
+    registry = Registry(lake)
+    first, second = append(lake, [1]), append(lake, [2], day=6)
+    registry.commit(first.as_of, [first], "shop")
+
+    with pytest.raises(LakeError, match="belongs to project shop, not depot"):
+        registry.commit(second.as_of, [second], "depot")
+
+    assert len(registry.releases()) == 1

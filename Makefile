@@ -106,6 +106,10 @@ docs: setup ## Build the dbt project, then write its documentation site as one f
 example-retail: setup ## Run the chain on 541,909 real invoice lines, through an outside dbt project
 	@$(PYTHON) -m examples.online_retail.run
 
+.PHONY: reference
+reference: setup ## Write docs/reference from the code
+	@$(PYTHON) docs/generate.py
+
 ##@ Develop
 
 .PHONY: test

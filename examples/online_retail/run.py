@@ -113,6 +113,7 @@ def _train(settings: Settings, lines: Path) -> None:
         out=settings.home_dir / f"{service.name}.parquet",
         status=True,
         service=service.name,
+        project=settings.root,
     )
     made = build_training_set(catalog, open_registry(settings.lake_dir), request)
     views = list(dict.fromkeys(ref.view for ref in service.features))

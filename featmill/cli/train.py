@@ -67,6 +67,7 @@ def train(
                 zone=zone,
                 status=status,
                 service=service,
+                project=settings.root,
             ),
         )
     console.out.print(

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from featmill import clock
-from featmill.errors import NoRelease, SpineError, UsageError
+from featmill.errors import LakeError, NoRelease, SpineError, UsageError
 from featmill.training.spine import MOMENT, Spine, read_spine
 from featmill.training.templates import point_in_time_sql
 from featmill.warehouse.columns import literal
@@ -20,6 +21,7 @@ from featmill.warehouse.lake import relation_sql
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow as pa
 
     from featmill.contract.catalog import Catalog, Feature, FeatureRef, FeatureTable
     from featmill.contract.types import FeatureType
@@ -31,7 +33,10 @@ _BATCH_ROWS = 65_536
 
 @dataclass(frozen=True, slots=True)
 class TrainingRequest:
-    """What is asked for: `zone` of a naive time column; `status` adds `view__status` and source-time columns."""
+    """What is asked for: `zone` of a naive time column; `status` adds `view__status` and source-time columns.
+
+    `project` is the dbt project's folder: the manifest names the commit checked out there.
+    """
 
     spine: Path
     time: str
@@ -40,6 +45,7 @@ class TrainingRequest:
     zone: str | None = None
     status: bool = False
     service: str | None = None
+    project: Path = Path()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +68,8 @@ def build_training_set(
     Raises:
         SpineError: the spine lacks a column, has NULLs, or a key of another kind.
         NoRelease: a wanted table has never been released.
-        UsageError: a view or feature does not exist, or the output is not a `.parquet` path.
+        LakeError: what is released cannot be read, or no snapshot of it has a wanted feature.
+        UsageError: a view or feature does not exist, the output is not a `.parquet` path or cannot be written.
     """
     import duckdb
 
@@ -77,9 +84,11 @@ def build_training_set(
         connection.execute("SET TimeZone = 'UTC'")
         spine = read_spine(connection, request.spine, request.time, _keys(tables), request.zone)
         views = [_view(table, features, snapshots[table.name]) for table, features in tables]
+        for view in views:
+            _check_released(connection, view)
         _check_names(spine, views, status=request.status)
         sql = point_in_time_sql(spine.sql, MOMENT, views, status=request.status, hidden=[MOMENT])
-        columns = _write(connection, sql, request.out)
+        columns = _write(connection, sql, request)
         rows, content = _content(connection, request.out, columns)
     manifest = _manifest(request, snapshots, rows, columns, content)
     path = request.out.with_name(request.out.name + ".manifest.json")
@@ -154,26 +163,82 @@ def _check_names(spine: Spine, views: Sequence[dict[str, Any]], *, status: bool)
         )
 
 
-def _write(connection: duckdb.DuckDBPyConnection, sql: str, out: Path) -> list[str]:
-    """Stream the rows into a file beside the output, then rename it: half a file never has the output's name."""
+def _check_released(connection: duckdb.DuckDBPyConnection, view: dict[str, Any]) -> None:
+    """Refuse a feature that is declared and in no released snapshot, before DuckDB misses its column in the join."""
     import duckdb
+
+    try:
+        described = connection.execute(f"DESCRIBE SELECT * FROM {view['relation']}").fetchall()
+    except duckdb.Error as error:
+        raise LakeError(
+            f"the snapshots of {view['name']} cannot be read: {_said(error)}"
+        ) from error
+    columns = {str(row[0]).lower() for row in described}
+    absent = [f["name"] for f in view["features"] if f["name"].lower() not in columns]
+    if absent:
+        raise LakeError(
+            f"{view['name']}: no released snapshot has the feature {', '.join(absent)}",
+            hint="it was declared since: build and publish the table first",
+        )
+
+
+def _write(connection: duckdb.DuckDBPyConnection, sql: str, request: TrainingRequest) -> list[str]:
+    """Stream the rows into a file beside the output, then rename it: half a file never has the output's name."""
     import pyarrow.parquet as pq
 
-    out.parent.mkdir(parents=True, exist_ok=True)
+    out = request.out
     beside = out.with_name(f".{out.name}.{uuid4().hex}")
+    reader = _reader(connection, sql, request)
     try:
-        reader = connection.sql(sql).to_arrow_reader(_BATCH_ROWS)
+        out.parent.mkdir(parents=True, exist_ok=True)
         with pq.ParquetWriter(beside, reader.schema, compression="zstd") as writer:
-            for batch in reader:
+            for batch in _batches(reader, request):
                 writer.write_batch(batch)
         beside.replace(out)
-    except (duckdb.Error, OSError) as error:
+    except OSError as error:
         raise UsageError(
-            f"{out} could not be written: {error}", hint="the file before it stays as it was"
+            f"{out} could not be written: {error.strerror or error}",
+            hint="choose another --out; the file before it stays as it was",
         ) from error
     finally:
-        beside.unlink(missing_ok=True)
+        # Where the folder could not be made there is nothing to remove either.
+        with suppress(OSError):
+            beside.unlink()
     return list(reader.schema.names)
+
+
+def _reader(
+    connection: duckdb.DuckDBPyConnection, sql: str, request: TrainingRequest
+) -> pa.RecordBatchReader:
+    import duckdb
+
+    try:
+        return connection.sql(sql).to_arrow_reader(_BATCH_ROWS)
+    except duckdb.Error as error:
+        raise _unreadable(error, request) from error
+
+
+def _batches(reader: pa.RecordBatchReader, request: TrainingRequest) -> Iterator[pa.RecordBatch]:
+    """The rows as they are computed; what fails here was being read, not written."""
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        yield from reader
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        raise _unreadable(error, request) from error
+
+
+def _unreadable(error: Exception, request: TrainingRequest) -> LakeError | SpineError:
+    """DuckDB names the file that it stumbled over, and tells whose it is in no other way."""
+    if str(request.spine) in str(error):
+        return SpineError(f"{request.spine} cannot be read: {_said(error)}")
+    return LakeError(f"the released snapshots cannot be read: {_said(error)}")
+
+
+def _said(error: Exception) -> str:
+    """DuckDB's words without our SQL."""
+    return str(error).partition("\nLINE ")[0].strip()
 
 
 def _content(
@@ -212,7 +277,7 @@ def _manifest(
             "columns": list(columns),
             "content_sha256": content,
         },
-        "git_sha": git_sha(Path.cwd()),
+        "git_sha": git_sha(request.project),
         "versions": versions(),
     }
 

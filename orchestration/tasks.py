@@ -5,13 +5,15 @@ Each is idempotent: run again with the same data and definitions it changes noth
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featmill.errors import AsOfError, BuildError, GateFailed, NoRelease
 from featmill.warehouse.registry import open_registry
-from orchestration.dbt_process import BuildOutcome, DbtProcess, Progress
+from orchestration.dbt_process import BuildOutcome, DbtProcess, NodeResult, Progress
 
 if TYPE_CHECKING:
     from featmill.contract.catalog import Catalog
@@ -20,6 +22,18 @@ if TYPE_CHECKING:
 
 #: What dbt parses.
 _PARSED = frozenset({".sql", ".yml", ".yaml", ".md"})
+#: Where it looks for it, by the keys of dbt_project.yml, unless the project says otherwise.
+_PATHS: Mapping[str, Sequence[str]] = {
+    "analysis-paths": ["analyses"],
+    "function-paths": ["functions"],
+    "macro-paths": ["macros"],
+    "model-paths": ["models"],
+    "seed-paths": ["seeds"],
+    "snapshot-paths": ["snapshots"],
+    "test-paths": ["tests"],
+}
+#: Written by what reads the project: newer than the manifest for no reason. So is what a hidden folder holds.
+_WRITTEN = frozenset({"target", "dbt_packages", "logs", "__pycache__"})
 
 
 def load_catalog(settings: Settings) -> Catalog:
@@ -48,16 +62,49 @@ def ensure_parsed(settings: Settings) -> None:
 def _is_fresh(settings: Settings) -> bool:
     if not settings.manifest.is_file():
         return False
+    folders = _declared_folders(settings.root)
+    if folders is None:
+        return False
     parsed_at = settings.manifest.stat().st_mtime
     named = [settings.root / name for name in ("dbt_project.yml", "packages.yml", "profiles.yml")]
-    folders = ("models", "macros", "seeds", "snapshots", "tests")
-    within = (
-        path
-        for folder in folders
-        for path in (settings.root / folder).rglob("*")
-        if path.suffix in _PARSED
+    return all(
+        path.stat().st_mtime < parsed_at
+        for path in [*named, *_within(folders, settings.home_dir)]
+        if path.exists()
     )
-    return all(path.stat().st_mtime < parsed_at for path in [*named, *within] if path.is_file())
+
+
+def _declared_folders(root: Path) -> list[Path] | None:
+    """The folders that dbt parses; None where only dbt can tell, or say what is wrong."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        declared = YAML(typ="safe").load((root / "dbt_project.yml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, YAMLError):
+        return None
+    if not isinstance(declared, dict):
+        return None
+    paths = {**_PATHS, **{k: v for k, v in declared.items() if str(k).endswith("-paths")}}
+    listed = [path for of_kind in paths.values() for path in of_kind or []]
+    # Jinja is dbt's to render, and a path that is no text dbt's to refuse.
+    if not all(isinstance(path, str) and "{{" not in path for path in listed):
+        return None
+    return [root / path for path in listed]
+
+
+def _within(folders: Sequence[Path], home: Path) -> Iterator[Path]:
+    """What dbt parses in these folders, and the folders: from one that is newer a file may have been deleted."""
+    for top in folders:
+        for name, folders_in_it, files in os.walk(top, followlinks=True):
+            folder = Path(name)
+            folders_in_it[:] = [
+                inner
+                for inner in folders_in_it
+                if not inner.startswith(".") and inner not in _WRITTEN and folder / inner != home
+            ]
+            yield folder
+            yield from (folder / file for file in files if Path(file).suffix in _PARSED)
 
 
 def build(
@@ -66,15 +113,15 @@ def build(
     """Build, test and publish at each as_of with one dbt process.
 
     Raises:
-        BuildError: a model could not be built. Tests that failed are for `gate` to judge.
+        BuildError: a model could not be built; the tests that failed are told too. By themselves these are for `gate`.
     """
     outcomes = DbtProcess(settings).build(as_ofs, on_node)
     for outcome in outcomes:
         broken = [result for result in outcome.failures if not result.is_test]
-        if broken and not any(result.is_test for result in outcome.failures):
-            raise BuildError(
-                _told("could not be built", [f"{r.name}: {r.message.strip()}" for r in broken])
-            )
+        failed = [result for result in outcome.failures if result.is_test]
+        if broken:
+            told = [_told("could not be built", broken)]
+            raise BuildError("\n".join([*told, *([_told("failed", failed)] if failed else [])]))
     return outcomes
 
 
@@ -89,7 +136,7 @@ def gate(outcomes: Sequence[BuildOutcome]) -> int:
         failed = [result for result in outcome.results if result.is_test and result.failed]
         if failed:
             raise GateFailed(
-                _told("failed", [f"{r.name}: {r.message.strip()}" for r in failed]),
+                _told("failed", failed),
                 hint="nothing of these tables was published and no release was made; the previous release serves on",
             )
         passed += sum(1 for result in outcome.results if result.is_test)
@@ -128,5 +175,6 @@ def _moment(text: str) -> datetime:
     return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
 
 
-def _told(what: str, lines: Sequence[str]) -> str:
-    return f"{len(lines)} {what}:\n" + "\n".join(f"  {line}" for line in lines)
+def _told(what: str, results: Sequence[NodeResult]) -> str:
+    lines = [f"  {result.name}: {result.message.strip()}" for result in results]
+    return "\n".join([f"{len(results)} {what}:", *lines])

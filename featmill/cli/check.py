@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
+from featmill.cli.console import ProjectDir
 from featmill.settings import load_settings
 
 if TYPE_CHECKING:
@@ -16,17 +16,9 @@ if TYPE_CHECKING:
 
     from featmill.contract.catalog import Catalog
     from featmill.contract.problems import Problem
+    from featmill.settings import Settings
 
 MISTAKES = 2
-
-ProjectDir = Annotated[
-    Path | None,
-    typer.Option(
-        help="The dbt project.",
-        show_default="FEATMILL_PROJECT_DIR, else the current folder",
-        file_okay=False,
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,12 +31,20 @@ def check_command(project_dir: ProjectDir = None) -> None:
 
     Parses the dbt project first where a file of it has changed. Exits with 2 if there is a mistake.
     """
+    run_check(load_settings(project_dir))
+
+
+def run_check(settings: Settings) -> None:
+    """Print what the project declares, or every mistake in it.
+
+    Raises:
+        Exit: there is a mistake.
+    """
     from rich.console import Console
 
     from featmill.contract.manifest import examine
     from orchestration.tasks import ensure_parsed
 
-    settings = load_settings(project_dir)
     ensure_parsed(settings)
     found = examine(settings.manifest, settings.root)
     if found.catalog is None:

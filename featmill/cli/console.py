@@ -30,7 +30,10 @@ err = Console(stderr=True)
 ProjectDir = Annotated[
     Path | None,
     typer.Option(
-        "--project-dir", help="The dbt project; default FEATMILL_PROJECT_DIR, else this folder."
+        "--project-dir",
+        help="The dbt project.",
+        show_default="FEATMILL_PROJECT_DIR, else the current folder",
+        file_okay=False,
     ),
 ]
 

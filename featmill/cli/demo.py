@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from rich.table import Table
 
 from featmill.cli import console
 from featmill.cli.build import run_build, show_outcomes
+from featmill.cli.check import run_check
 from featmill.cli.console import ProjectDir
 from featmill.cli.export import run_export, run_verify, show_export, show_verify
 
@@ -46,7 +47,7 @@ def demo(
     snapshots: Annotated[int, typer.Option(help="How many daily snapshots to publish.")] = 3,
     project_dir: ProjectDir = None,
 ) -> None:
-    """Run everything: generate, build, gate, publish, export, verify, train, document.
+    """Run everything: check, generate, build, gate, publish, export, verify, train, document.
 
     It keeps to a home of its own ([bold].featmill/demo[/]); what you build beside it is not touched.
     """
@@ -54,8 +55,10 @@ def demo(
     from orchestration import tasks
 
     started = time.perf_counter()
-    with _own_home(load_settings(project_dir).root):
+    with own_home(load_settings(project_dir).root):
         settings = load_settings(project_dir)
+        _step("Check")
+        run_check(settings)
         as_ofs = _generate(settings, events, days, snapshots)
         _step("Build, test, publish")
         outcomes = run_build(settings, as_ofs)
@@ -79,22 +82,30 @@ def demo(
 
 
 @contextmanager
-def _own_home(root: Path) -> Iterator[None]:
-    """Point the settings, ours and dbt's, at the demo's folders."""
+def own_home(root: Path) -> Iterator[None]:
+    """Point the settings, ours and dbt's, at the demo's folders, its own server and its data's moments."""
     wanted = {
         "FEATMILL_HOME": ".featmill/demo",
         "FEATMILL_SOURCES": str(root / ".featmill" / "demo" / "raw"),
+        # Unset: the user's Redis is no place for made-up values, and their moments are not this data's.
+        "FEATMILL_REDIS_URL": None,
+        "FEATMILL_AS_OF": None,
+        "FEATMILL_CUT_OFF": None,
     }
     before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
+    _set_environment(wanted)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set_environment(before)
+
+
+def _set_environment(wanted: Mapping[str, str | None]) -> None:
+    for name, value in wanted.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _step(title: str) -> None:
@@ -240,6 +251,7 @@ def _show_training_set(
         out=out,
         status=True,
         service=service.name,
+        project=settings.root,
     )
     made = build_training_set(catalog, open_registry(settings.lake_dir), request)
     with duckdb.connect() as connection:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -22,6 +25,9 @@ app = typer.Typer(
 for module in (build, check, demo, export, generate, online, snapshots, train):
     module.register(app)
 
+#: What a shell says of a program that was interrupted: 128 + SIGINT.
+_INTERRUPTED = 130
+
 #: Every library we start is told not to phone home; in closed networks it would also be slow.
 _TELEMETRY_OFF = {
     "DO_NOT_TRACK": "1",
@@ -31,20 +37,43 @@ _TELEMETRY_OFF = {
 
 
 def main() -> None:
-    """Run the command line: exit code 0, or 1 or 2 with a message and no traceback."""
+    """Run the command line: exit code 0, or 1 or 2 with a message and no traceback; 130 where it was interrupted."""
     os.environ.update(
         {name: value for name, value in _TELEMETRY_OFF.items() if name not in os.environ}
     )
+    with _noted_interrupts() as interrupts:
+        try:
+            app()
+        except KeyboardInterrupt:
+            sys.exit(_INTERRUPTED)
+        except (FeatmillError, OSError) as error:
+            if interrupts:
+                sys.exit(_INTERRUPTED)
+            known = error if isinstance(error, FeatmillError) else _of_the_system(error)
+            console.report(known)
+            sys.exit(known.exit_code)
+
+
+@contextmanager
+def _noted_interrupts() -> Iterator[list[int]]:
+    """The interrupts so far: dbt catches them and says that the build failed, which it did not."""
+    noted: list[int] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        noted.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
-        app()
-    except FeatmillError as error:
-        console.report(error)
-        sys.exit(error.exit_code)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EACCES, errno.EROFS):
-            raise
-        console.report(FeatmillError(f"{error.filename or 'the disk'}: {error.strerror}"))
-        sys.exit(1)
+        yield noted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _of_the_system(error: OSError) -> FeatmillError:
+    """A folder that cannot be made, a disk that is full: what the system said, and of which file."""
+    said = error.strerror or str(error) or type(error).__name__
+    return FeatmillError(said if error.filename is None else f"{error.filename}: {said}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from featmill.cli import console
 from featmill.cli.console import ProjectDir
+from featmill.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,11 +35,16 @@ def snapshots(
     from featmill.warehouse.registry import open_registry
 
     registry = open_registry(load_settings(project_dir).lake_dir)
+    wanted = _wanted(table, registry.lake.tables())
     releases = registry.releases()
     console.out.print(_releases(releases[-last:]) if releases else "nothing has been released yet")
-    members = {(name, snapshot) for release in releases for name, snapshot in release.snapshots.items()}
-    for name in [table] if table else registry.lake.tables():
-        listed = _listing(name, ("snapshot", "as_of", "cut-off", "published at", "rows", "definition", "content"))
+    members = {
+        (name, snapshot) for release in releases for name, snapshot in release.snapshots.items()
+    }
+    for name in wanted:
+        listed = _listing(
+            name, ("snapshot", "as_of", "cut-off", "published at", "rows", "definition", "content")
+        )
         listed.add_column("released")
         for snapshot in registry.lake.snapshots(name)[-last:]:
             listed.add_row(
@@ -52,6 +58,17 @@ def snapshots(
                 "yes" if (name, snapshot.snapshot_id) in members else "no",
             )
         console.out.print(listed)
+
+
+def _wanted(table: str | None, published: Sequence[str]) -> Sequence[str]:
+    if table is None:
+        return published
+    if table not in published:
+        raise UsageError(
+            f"no feature table {table!r} is published",
+            hint=f"published: {', '.join(published) or 'nothing yet'}",
+        )
+    return [table]
 
 
 def _releases(releases: Sequence[Release]) -> Table:

@@ -8,7 +8,7 @@ last_orders as (
 
     select
         customer_id,
-        date_diff('day', max(event_at), {{ featmill.as_of() }})::integer as customer_days_since_last_order
+        date_sub('day', max(event_at), {{ featmill.as_of() }})::integer as customer_days_since_last_order
     from {{ ref('stg_retail__lines') }}
     where
         not is_cancellation

@@ -1,4 +1,7 @@
-{#- Read the sources' bounds and decide as_of and cut-off from them and what was given (rules 2 and 9). -#}
+{#- Read the sources' bounds and decide as_of and cut-off from them and what was given (rules 2 and 9).
+
+    Before the data means: not after the first event of any source, by dbt's `event_time` of the sources that declare it.
+    Where none does, the first ingested row has to stand in, and a history that was loaded in one go is refused. -#}
 {% macro _find_moments(given_as_of, given_cut_off) %}
     {%- set timed = featmill._feature_sources() | selectattr('loaded_at_field') | list -%}
     {%- if not timed -%}
@@ -8,17 +11,19 @@
         ) }}
     {%- endif -%}
     {%- set bounds -%}
-        select min(oldest) as oldest, max(newest) as newest from (
-            {%- for source in timed %}
-            select
-                min(try_cast({{ source.loaded_at_field }} as timestamptz)) at time zone 'UTC' as oldest,
-                max(try_cast({{ source.loaded_at_field }} as timestamptz)) at time zone 'UTC' as newest
-            from {{ source.relation_name }}
-            {% if not loop.last %}union all{% endif %}
-            {%- endfor %}
-        )
+        {%- for source in timed %}
+        select
+            min(try_cast({{ source.loaded_at_field }} as timestamptz)) at time zone 'UTC' as oldest,
+            max(try_cast({{ source.loaded_at_field }} as timestamptz)) at time zone 'UTC' as newest,
+            min(try_cast({{ source.config.event_time or 'null' }} as timestamptz)) at time zone 'UTC' as first_event
+        from {{ source.relation_name }}
+        {{ 'union all' if not loop.last }}
+        {%- endfor %}
     {%- endset -%}
-    {%- set row = run_query("select oldest::varchar, newest::varchar, date_trunc('day', newest)::timestamp::varchar from (" ~ bounds ~ ")").rows[0] -%}
+    {%- set row = run_query(
+        "select min(oldest)::varchar, max(newest)::varchar, date_trunc('day', max(newest))::timestamp::varchar, "
+        ~ "min(first_event)::varchar from (" ~ bounds ~ ")"
+    ).rows[0] -%}
     {%- if row[1] is none -%}
         {{ exceptions.raise_compiler_error(
             "the sources hold no events: no row of " ~ (timed | map(attribute='name') | join(', '))
@@ -27,10 +32,20 @@
     {%- endif -%}
     {%- set as_of = featmill._parse_moment(given_as_of, 'FEATMILL_AS_OF') if given_as_of else row[2] -%}
     {%- set cut_off = featmill._parse_moment(given_cut_off, 'FEATMILL_CUT_OFF') if given_cut_off else row[1] -%}
-    {%- if as_of <= row[0] or cut_off < row[0] -%}
+    {%- if cut_off < row[0] -%}
         {{ exceptions.raise_compiler_error(
-            "as_of " ~ as_of ~ " (cut-off " ~ cut_off ~ ") is before the data: the first row of the sources was ingested at "
-            ~ row[0] ~ "; expected a later moment, up to about " ~ row[1]
+            "the cut-off " ~ cut_off ~ " is before the data: the first row of the sources was ingested at " ~ row[0]
+        ) }}
+    {%- elif row[3] is not none and as_of <= row[3] -%}
+        {{ exceptions.raise_compiler_error(
+            "as_of " ~ as_of ~ " is before the data: the first event of the sources happened at " ~ row[3]
+            ~ "; expected FEATMILL_AS_OF to be a later moment, up to about " ~ row[1]
+        ) }}
+    {%- elif row[3] is none and as_of <= row[0] -%}
+        {{ exceptions.raise_compiler_error(
+            "as_of " ~ as_of ~ " is before the data: the first row of the sources was ingested at " ~ row[0]
+            ~ "; expected FEATMILL_AS_OF to be a later moment, up to about " ~ row[1]
+            ~ ". Where older events were loaded late, declare event_time on their source (config: {event_time: event_at})"
         ) }}
     {%- endif -%}
     {%- if run_query("select timestamp '" ~ as_of ~ "' > timestamp '" ~ row[1] ~ "' + interval 7 days").rows[0][0] -%}

@@ -73,10 +73,29 @@ def test_a_malformed_cut_off_is_refused(depot):
 def test_an_as_of_before_the_data_is_refused(depot):
     before = depot.state()
 
-    with pytest.raises(AsOfError, match=r"is before the data: .* ingested at 2026-03-01 08:00:05"):
+    with pytest.raises(AsOfError, match=r"is before the data: .* happened at 2026-03-01 08:00:00"):
         depot.build("2026-02-01")
 
     assert depot.state() == before
+
+
+def test_a_history_that_was_loaded_in_one_go_can_be_built_for_its_days(depot):
+    """The events happened long before anybody ingested them; the sources say when (dbt's event_time)."""
+    loaded = "2026-03-07 00:00:00"
+    depot.write_scans([(*scan[:6], loaded) for scan in SCANS if scan[6]])
+    depot.write_trips([(*trip[:4], loaded) for trip in TRIPS])
+
+    depot.build_one("2026-03-04")
+
+    assert depot.releases[0].as_of == moment("2026-03-04")
+
+
+def test_without_an_event_time_the_first_ingested_row_bounds_as_of(depot):
+    depot.edit("models/staging/_sources.yml", "config: {event_time: scanned_at}", "")
+    depot.edit("models/staging/_sources.yml", "config: {event_time: ended_at}", "")
+
+    with pytest.raises(AsOfError, match=r"ingested at 2026-03-01 08:00:05; .* declare event_time"):
+        depot.build("2026-03-01")
 
 
 def test_no_events_at_all_is_an_error_that_says_so(depot):

@@ -171,7 +171,7 @@ def test_a_training_set_that_cannot_be_made(featmill, tmp_path, spine, options, 
 @pytest.mark.parametrize(
     ("as_of", "said"),
     [
-        ("2026-02-01", "is before the data: the first row of the sources was ingested at 2026-03"),
+        ("2026-02-01", "is before the data: the first event of the sources happened at 2026-03"),
         ("yesterday", "must be a UTC day (2026-01-31) or a moment with its zone"),
         ("2026-03-05T06:30:00", "must be a UTC day (2026-01-31) or a moment with its zone"),
     ],

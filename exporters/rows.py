@@ -1,78 +1,275 @@
-"""The rows of a release as they stand online: one per entity, what a lookup at the release's as_of finds."""
+"""The rows of a release as they stand online: one per entity, what a lookup at the release's as_of finds.
+
+Rule 12 makes online and offline one: the newest row of an entity over the table's released snapshots up to the as_of,
+if it is still within its ttl. Almost all of these are rows of the release's own snapshot, so it is read whole; of
+earlier ones first only keys and times, then no more than the rows that serve.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from featmill.contract.types import OnlineKind
+from featmill.errors import LakeError
 from featmill.training.templates import feature_rows_sql
-from featmill.warehouse.columns import quote
-from featmill.warehouse.lake import relation_sql
+from featmill.warehouse.columns import literal, quote
+from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, relation_sql
 
 if TYPE_CHECKING:
+    import duckdb
     import pyarrow as pa
 
     from featmill.contract.catalog import Feature, FeatureTable
     from featmill.warehouse.model import Snapshot
 
 _BATCH_ROWS = 65_536
+_MICROSECOND = timedelta(microseconds=1)
 
 
 @contextmanager
-def online_rows(
+def visible_rows(
     table: FeatureTable, snapshot: Snapshot, released: Sequence[Snapshot]
-) -> Iterator[pa.RecordBatchReader]:
-    """The snapshot's entities with their features, in key order, streamed.
+) -> Iterator[VisibleRows]:
+    """What a lookup at the snapshot's as_of finds.
 
     Args:
         table: the feature table.
         snapshot: what the release holds of it.
-        released: the table's released snapshots; those up to the as_of are read where a feature carries its last
-            non-NULL value (rule 14).
+        released: the table's released snapshots, of each as_of one; those after the snapshot's are left out.
+
+    Raises:
+        LakeError: a published file cannot be read, or the snapshot lacks a declared column.
     """
-    features = ", ".join(_stored(feature) for feature in table.features)
-    keys = ", ".join(quote(key) for key in table.key_names)
-    time = quote(table.event_time)
-    history = [s for s in released if s.as_of < snapshot.as_of] if _carries(table) else []
-    # Several rows of an entity in one snapshot are its history: the newest is what serves.
-    sql = (
-        f"SELECT {keys}, {time}, {features} FROM ({_rows_sql(table, snapshot, history)}) "
-        f"WHERE ({keys}) IN (SELECT ({keys}) FROM ({relation_sql([snapshot])})) "
-        if history
-        else f"SELECT {keys}, {time}, {features} FROM ({relation_sql([snapshot])}) "
-    )
-    sql += (
-        f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY {time} DESC) = 1 ORDER BY {keys}"
-    )
-    with _reader(sql) as reader:
-        yield reader
-
-
-def online_row_count(table: FeatureTable, snapshot: Snapshot) -> int:
-    """How many entities the snapshot holds."""
     import duckdb
 
-    keys = ", ".join(quote(key) for key in table.key_names)
     with duckdb.connect() as connection:
-        counted = connection.execute(
-            f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM ({relation_sql([snapshot])}))"
+        yield VisibleRows(connection, table, snapshot, _history(table, snapshot, released))
+
+
+class VisibleRows:
+    """The rows of one table that serve, as long as its connection is open.
+
+    `count` is how many there are. `holds` names the snapshots they come from. `content` is a digest of all that
+    decides what is written: where it is the same, so is every value online.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        table: FeatureTable,
+        snapshot: Snapshot,
+        history: Sequence[Snapshot],
+    ) -> None:
+        self._connection = connection
+        self._table = table
+        self._snapshot = snapshot
+        self._history = history
+        self._own = f"({relation_sql([snapshot])})"
+        self._keys = ", ".join(quote(key) for key in table.key_names)
+        self._time = quote(table.event_time)
+        #: Rule 13: the greatest of these is the newest row.
+        self._order = (self._time, PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN)
+        self._columns = ", ".join(
+            [self._keys, self._time, *(_stored(feature) for feature in table.features)]
+        )
+        with _translated(table):
+            _check_declared(connection, table, snapshot)
+            connection.execute("SET TimeZone = 'UTC'")
+            serving = self._find_earlier()
+            self._serving = [s for s in history if s.snapshot_id in serving]
+            rows, keys, earlier = self._counts()
+            self._is_history = rows > keys
+            has_gaps = self._find_gaps()
+        self.count = keys + earlier
+        self.holds = tuple(s.snapshot_id for s in (*self._serving, snapshot))
+        # A gap is filled from any snapshot in reach; any other value is of a row that serves.
+        read = [*history, snapshot] if has_gaps else [*self._serving, snapshot]
+        self._filled_from = read if has_gaps else []
+        self.content = _content(table, [s.snapshot_id for s in read])
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The rows in key order, streamed: keys, event time, features.
+
+        Raises:
+            LakeError: now or while it is read: a published file cannot be read.
+        """
+        return self._reader(f"SELECT {self._columns} FROM {self._rows_sql()} ORDER BY {self._keys}")
+
+    def vanished(self, before: Sequence[Snapshot]) -> pa.RecordBatchReader:
+        """The keys that these snapshots have and that no visible row has, in order.
+
+        Raises:
+            LakeError: now or while it is read: a published file cannot be read.
+        """
+        # The lake may know none of them: it was started anew beside a store that was not.
+        relation = f"({relation_sql(before)})" if before else self._own
+        return self._reader(
+            f"SELECT DISTINCT {self._keys} FROM (SELECT * FROM {relation} WHERE {self._has_key_sql()}) "
+            f"ANTI JOIN (SELECT {self._keys} FROM ({self._newest_sql()}) "
+            f"UNION ALL SELECT {self._keys} FROM earlier) USING ({self._keys}) ORDER BY {self._keys}"
+        )
+
+    def _find_earlier(self) -> set[str]:
+        """Make the table `earlier`: the rows of earlier snapshots that serve. Returns the ids of those snapshots.
+
+        They are not only of entities that the snapshot lacks: it may hold an older row than an earlier one does.
+        """
+        history = f"({relation_sql(self._history)})" if self._history else self._own
+        own = f"_featmill_time, _featmill_published_at, {literal(self._snapshot.snapshot_id)}"
+        self._connection.execute(
+            f"CREATE TABLE earlier AS "
+            f"SELECT {self._keys}, {self._time}, {SNAPSHOT_COLUMN} "
+            f"FROM {history} LEFT JOIN ({self._newest_sql()}) USING ({self._keys}) "
+            f"WHERE {self._visible_sql() if self._history else 'false'} AND {self._has_key_sql()} "
+            f"AND (_featmill_time IS NULL OR ({', '.join(self._order)}) > ({own})) {self._newest_only_sql(self._order)}"
+        )
+        found = self._connection.execute(f"SELECT DISTINCT {SNAPSHOT_COLUMN} FROM earlier")
+        return {str(row[0]) for row in found.fetchall()}
+
+    def _find_gaps(self) -> bool:
+        """Make the table `gaps`: keys whose row has a NULL that an older row may fill. Returns whether there are any.
+
+        Most have none, and for all the others history need not be read.
+        """
+        carried = [quote(feature.name) for feature in self._table.features if feature.ignore_nulls]
+        if not carried:
+            return False
+        missing = " OR ".join(f"{name} IS NULL" for name in carried)
+        self._connection.execute(
+            f"CREATE TABLE gaps AS SELECT {self._keys} FROM ({self._serving_sql()}) "
+            f"WHERE ({missing}) AND {self._has_key_sql()}"
+        )
+        return bool(self._connection.execute("SELECT 1 FROM gaps LIMIT 1").fetchall())
+
+    def _counts(self) -> tuple[int, int, int]:
+        """Visible rows and keys of the snapshot, and keys that only earlier ones have."""
+        found = self._connection.execute(
+            f"SELECT coalesce(sum(_featmill_rows), 0), count(*), "
+            f"(SELECT count(*) FROM earlier ANTI JOIN ({self._newest_sql()}) USING ({self._keys})) "
+            f"FROM ({self._newest_sql()})"
         ).fetchall()
-    return int(counted[0][0])
+        rows, keys, earlier = found[0]
+        return int(rows), int(keys), int(earlier)
+
+    def _newest_sql(self) -> str:
+        """The snapshot's visible keys, each with what orders its newest row, and how many rows it has."""
+        return (
+            f"SELECT {self._keys}, max({self._time}) AS _featmill_time, count(*) AS _featmill_rows, "
+            f"max({PUBLISHED_AT_COLUMN}) AS _featmill_published_at "
+            f"FROM {self._own} WHERE {self._visible_sql()} GROUP BY {self._keys}"
+        )
+
+    def _newest_only_sql(self, order: Sequence[str]) -> str:
+        newest_first = ", ".join(f"{column} DESC" for column in order)
+        return f"QUALIFY row_number() OVER (PARTITION BY {self._keys} ORDER BY {newest_first}) = 1"
+
+    def _serving_sql(self) -> str:
+        """The rows that serve, one per key, with NULLs as they are."""
+        own = f"SELECT * FROM {self._own} WHERE {self._visible_sql()}"
+        if self._is_history:
+            own = f"{own} {self._newest_only_sql(self._order)}"
+        if not self._serving:
+            return own
+        return (
+            f"SELECT * FROM ({own}) ANTI JOIN earlier USING ({self._keys}) UNION ALL BY NAME "
+            f"SELECT * FROM ({relation_sql(self._serving)}) "
+            f"SEMI JOIN earlier USING ({self._keys}, {self._time}, {SNAPSHOT_COLUMN})"
+        )
+
+    def _rows_sql(self) -> str:
+        """The rows that serve, with what rule 14 carries."""
+        if not self._filled_from:
+            return f"({self._serving_sql()})"
+        within_reach = (
+            f"SELECT * FROM ({relation_sql(self._filled_from)}) SEMI JOIN gaps USING ({self._keys}) "
+            f"WHERE {self._visible_sql(_reach(self._table))}"
+        )
+        columns = ", ".join(
+            [self._keys, self._time, *(quote(feature.name) for feature in self._table.features)]
+        )
+        return (
+            f"(SELECT {columns} FROM ({self._serving_sql()}) ANTI JOIN gaps USING ({self._keys}) "
+            f"UNION ALL SELECT {columns} FROM ({_feature_rows_sql(self._table, f'({within_reach})')}) "
+            f"WHERE {self._visible_sql()} {self._newest_only_sql([self._time])})"
+        )
+
+    def _visible_sql(self, reach: timedelta | None = None) -> str:
+        """Rule 12 at the as_of; `reach` instead of the ttl looks further back."""
+        moment = f"TIMESTAMPTZ {literal(self._snapshot.as_of.isoformat(sep=' '))}"
+        reach = reach if reach is not None else self._table.ttl
+        begun = f"{self._time} <= {moment}"
+        if reach is None:
+            return begun
+        return f"{begun} AND {self._time} > {moment} - to_microseconds({reach // _MICROSECOND})"
+
+    def _has_key_sql(self) -> str:
+        """No lookup finds a NULL key, and none is online."""
+        return " AND ".join(f"{quote(key)} IS NOT NULL" for key in self._table.key_names)
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        """A connection of its own for each result: another query on the same one would end its stream."""
+        cursor = self._connection.cursor()
+        cursor.execute("SET TimeZone = 'UTC'")
+        return cursor
+
+    def _reader(self, sql: str) -> pa.RecordBatchReader:
+        import pyarrow as pa
+
+        with _translated(self._table):
+            reader = self._cursor().sql(sql).to_arrow_reader(_BATCH_ROWS)
+        return pa.RecordBatchReader.from_batches(reader.schema, _batches(self._table, reader))
 
 
-@contextmanager
-def vanished_keys(
-    table: FeatureTable, snapshot: Snapshot, before: Sequence[Snapshot]
-) -> Iterator[pa.RecordBatchReader]:
-    """The keys of entities that earlier snapshots held and this one does not."""
-    keys = ", ".join(quote(key) for key in table.key_names)
-    with _reader(
-        f"SELECT DISTINCT {keys} FROM ({relation_sql(before)}) "
-        f"ANTI JOIN ({relation_sql([snapshot])}) USING ({keys}) ORDER BY {keys}"
-    ) as reader:
-        yield reader
+def _check_declared(
+    cursor: duckdb.DuckDBPyConnection, table: FeatureTable, snapshot: Snapshot
+) -> None:
+    """Refuse a snapshot from before a column was declared: its values are not known.
+
+    Raises:
+        LakeError: the message names table, columns and snapshot.
+    """
+    described = cursor.execute(f"DESCRIBE {relation_sql([snapshot])}").fetchall()
+    has = {str(row[0]).lower() for row in described}
+    declared = (*table.key_names, table.event_time, *(feature.name for feature in table.features))
+    missing = [name for name in declared if name.lower() not in has]
+    if missing:
+        raise LakeError(
+            f"{table.name} declares {', '.join(missing)}, which its snapshot {snapshot.snapshot_id} does not have",
+            hint="the snapshot is older than the declaration: build again",
+        )
+
+
+def _history(
+    table: FeatureTable, snapshot: Snapshot, released: Sequence[Snapshot]
+) -> list[Snapshot]:
+    """The earlier snapshots that can matter: a row is never valid from after its own snapshot's as_of."""
+    reach = _reach(table)
+    return [
+        earlier
+        for earlier in released
+        if earlier.location == snapshot.location
+        and earlier.as_of < snapshot.as_of
+        and (reach is None or snapshot.as_of - earlier.as_of < reach)
+    ]
+
+
+def _reach(table: FeatureTable) -> timedelta | None:
+    """How far back a row can lie that decides a value.
+
+    The oldest row that serves is almost a ttl old, and what it carries was almost a ttl old when it began (rule 14).
+    """
+    if table.ttl is None:
+        return None
+    return table.ttl * 2 if _carries(table) else table.ttl
+
+
+def _carries(table: FeatureTable) -> bool:
+    return any(feature.ignore_nulls for feature in table.features)
 
 
 def _stored(feature: Feature) -> str:
@@ -84,29 +281,50 @@ def _stored(feature: Feature) -> str:
     return name
 
 
-def _carries(table: FeatureTable) -> bool:
-    return any(feature.ignore_nulls for feature in table.features)
-
-
-def _rows_sql(table: FeatureTable, snapshot: Snapshot, history: Sequence[Snapshot]) -> str:
+def _feature_rows_sql(table: FeatureTable, relation: str) -> str:
     return feature_rows_sql(
         {
-            "relation": f"({relation_sql([*history, snapshot])})",
-            "keys": list(table.key_names),
-            "event_time": table.event_time,
-            "ttl_us": None if table.ttl is None else round(table.ttl.total_seconds() * 1_000_000),
+            "relation": relation,
+            "keys": [quote(key) for key in table.key_names],
+            "event_time": quote(table.event_time),
+            "ttl_us": None if table.ttl is None else table.ttl // _MICROSECOND,
             "features": [
-                {"name": feature.name, "ignore_nulls": feature.ignore_nulls}
+                {"name": quote(feature.name), "ignore_nulls": feature.ignore_nulls}
                 for feature in table.features
             ],
         }
     )
 
 
-@contextmanager
-def _reader(sql: str) -> Iterator[pa.RecordBatchReader]:
-    import duckdb
+def _content(table: FeatureTable, snapshot_ids: Sequence[str]) -> str:
+    said = {
+        "snapshots": snapshot_ids,
+        "keys": [[key.name, key.type.sql, key.type.kind] for key in table.join_keys],
+        "event_time": table.event_time,
+        "ttl_us": None if table.ttl is None else table.ttl // _MICROSECOND,
+        "features": [
+            [f.name, f.type.sql, f.type.kind, f.type.is_list, f.ignore_nulls]
+            for f in table.features
+        ],
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        yield connection.sql(sql).to_arrow_reader(_BATCH_ROWS)
+
+def _batches(table: FeatureTable, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    with _translated(table):
+        yield from reader
+
+
+@contextmanager
+def _translated(table: FeatureTable) -> Iterator[None]:
+    """Turn what DuckDB and Arrow raise inside the block into featmill's error."""
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        raise LakeError(
+            f"the published rows of {table.name} cannot be read: {error}",
+            hint="a file of the lake is missing or damaged: restore it; what is online stays",
+        ) from error

@@ -4,12 +4,15 @@ from exporters.redis.export import export_view
 from exporters.redis.job import ExportJob, ExportResult
 from exporters.redis.parity import verify_view
 from exporters.redis.report import Difference, ParityReport
+from exporters.redis.retire import RetiredView, retire_view
 
 __all__ = [
     "Difference",
     "ExportJob",
     "ExportResult",
     "ParityReport",
+    "RetiredView",
     "export_view",
+    "retire_view",
     "verify_view",
 ]

@@ -11,7 +11,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from exporters.redis.job import ExportResult, first_record, is_live, last_record
+from exporters.redis.job import ExportResult, first_record, is_live, key_names, last_record
+from exporters.redis.retire import retire_view
 from featmill.errors import EncodingError, LakeError, OnlineError, OnlineRefused
 from featmill.online.codec import check_columns, delete_commands, pieces, write_commands
 from featmill.online.connection import translated_errors
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from featmill.online.connection import OnlineTarget
     from featmill.online.plan import ViewPlan
 
-    #: Given snapshot ids, the key columns of entities in any of them and not in the job's snapshot.
+    #: Given snapshot ids, the key columns of entities in any of them and not among the job's rows.
     VanishedKeys = Callable[[tuple[str, ...]], pa.RecordBatchReader]
     OnProgress = Callable[[int], None]
 
@@ -59,9 +60,9 @@ def export_view(
     Args:
         target: the store.
         job: what is exported.
-        rows: the snapshot's rows in key order, which must be the same order in every run.
+        rows: the job's rows in key order, which must be the same order in every run.
         vanished: asked, with the ids of the snapshots whose rows may be online, for the keys of
-            their entities that the job's snapshot lacks. None leaves such entities online.
+            their entities that the job's rows lack. None leaves such entities online.
         on_progress: told how many of the snapshot's rows are known to be online.
 
     Raises:
@@ -203,12 +204,18 @@ def _pieces_after(rows: pa.RecordBatchReader, skip: int) -> Iterator[pa.RecordBa
 
 def _record_before(target: OnlineTarget, job: ExportJob, plan: ViewPlan) -> LiveRecord | None:
     try:
-        return read_record(target, plan.project, plan.view)
+        before = read_record(target, plan.project, plan.view)
     except OnlineError as error:
         # A record that cannot be read is no reason not to write every row again.
         if job.force and type(error) is OnlineError:
             return None
         raise
+    if before is not None and before.keys not in ((), key_names(plan)):
+        # Another version of the table with other join keys: none of its entities would be written over, and the
+        # snapshots they came from have no column to find them by.
+        retire_view(target, plan.project, plan.view)
+        return None
+    return before
 
 
 def _put_record(target: OnlineTarget, plan: ViewPlan, record: LiveRecord) -> None:

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ExportJob:
-    """One snapshot of one feature table, to go live in one Feast project.
+    """What a lookup at one snapshot's as_of finds of one feature table, to go live in one Feast project.
 
-    `total_rows` is what the registry says the snapshot holds. `force` writes every row again even
-    if the store says it has them.
+    `total_rows` is how many rows there are. `content` is a digest of all that decides their values: snapshot and rows
+    can be the same and a value not, as where a feature came to ignore NULLs. `holds` names the snapshots the rows come
+    from; left empty it is the one. `force` writes every row again even if the store says it has them.
     """
 
     project: str
@@ -30,6 +31,8 @@ class ExportJob:
     release_id: str
     as_of: datetime
     total_rows: int
+    content: str = ""
+    holds: tuple[str, ...] = ()
     force: bool = False
 
 
@@ -66,17 +69,21 @@ def first_record(job: ExportJob, plan: ViewPlan, before: LiveRecord | None) -> L
         state=LiveState.WRITING,
         position=0,
         features=features,
+        content=job.content,
+        holds=job.holds or (job.snapshot_id,),
+        keys=key_names(plan),
         writer=uuid.uuid4().hex,
         started_at=clock.now(),
     )
     if before is None:
         return fresh
     # Of a run that was killed nobody knows how much is there, so what it was to replace may be,
-    # too.
-    replaces = dict.fromkeys((*before.replaces, before.snapshot_id))
-    replaces.pop(job.snapshot_id, None)
+    # too. The same snapshot can have had other rows: a shorter ttl leaves fewer of them visible.
+    is_same = _is_same(job, plan, before)
+    held = () if is_same else before.holds or (before.snapshot_id,)
+    replaces = dict.fromkeys((*before.replaces, *held))
     dropped = dict.fromkeys((*before.dropped, *before.features))
-    resumes = not (before.is_complete or job.force) and _is_same(job, plan, before)
+    resumes = is_same and not (before.is_complete or job.force)
     return fresh.model_copy(
         update={
             "position": before.position if resumes else 0,
@@ -100,9 +107,14 @@ def last_record(record: LiveRecord) -> LiveRecord:
     )
 
 
+def key_names(plan: ViewPlan) -> tuple[str, ...]:
+    """The join keys with their online kinds: where one differs, entities have other keys in Redis."""
+    return tuple(f"{key.name} {key.kind}" for key in plan.keys)
+
+
 def _is_same(job: ExportJob, plan: ViewPlan, before: LiveRecord) -> bool:
-    now_and_then = (job.snapshot_id, job.total_rows, _names(plan))
-    return now_and_then == (before.snapshot_id, before.rows, before.features)
+    now = (job.snapshot_id, job.content, job.total_rows, _names(plan))
+    return now == (before.snapshot_id, before.content, before.rows, before.features)
 
 
 def _names(plan: ViewPlan) -> tuple[str, ...]:

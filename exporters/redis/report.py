@@ -48,8 +48,11 @@ class ParityReport:
 
     @property
     def is_equal(self) -> bool:
-        """Whether online and published are the same, and no export is under way."""
-        return self.total_differences == 0 and not self.is_incomplete
+        """Whether online and published are the same, by an export that has finished.
+
+        No row online where none is published says nothing of a view that was never exported.
+        """
+        return self.total_differences == 0 and self.record is not None and self.record.is_complete
 
 
 @dataclass(slots=True)

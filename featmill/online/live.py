@@ -30,9 +30,11 @@ class LiveState(StrEnum):
 class LiveRecord(BaseModel):
     """What one view holds online.
 
-    `position` counts the rows, in key order, that are known to be there. `replaces` names the
-    snapshots whose rows may still be there, `features` and `dropped` every feature whose fields may
-    be. `writer` tells one export run from another.
+    `content` is a digest of all that decides the values. `holds` names the snapshots that the rows
+    come from: a lookup at the as_of may find a row of an earlier one (rule 12). `position` counts
+    the rows, in key order, that are known to be there. `replaces` names the snapshots whose rows may
+    still be there, `features` and `dropped` every feature whose fields may be. `keys` are the
+    entities' join keys with their online kinds. `writer` tells one export run from another.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,6 +46,9 @@ class LiveRecord(BaseModel):
     state: LiveState
     position: int
     features: tuple[str, ...]
+    content: str = ""
+    holds: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     writer: str
@@ -104,6 +109,16 @@ def read_record(target: OnlineTarget, project: str, view: str) -> LiveRecord | N
     with translated_errors(target), target.client() as client:
         data = client.hget(live_key(project), view)
     return None if data is None else parse_record(view, data)
+
+
+def live_views(target: OnlineTarget, project: str) -> tuple[str, ...]:
+    """The views that have a record, sorted; whether it can be read or not.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+    """
+    with translated_errors(target), target.client() as client:
+        return tuple(sorted(view.decode() for view in client.hkeys(live_key(project))))
 
 
 def read_live(target: OnlineTarget, project: str) -> dict[str, LiveRecord]:

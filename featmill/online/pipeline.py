@@ -182,7 +182,7 @@ def refusal(target: OnlineTarget, reply: Exception) -> OnlineRefused:
         "OOM": "raise the server's maxmemory, or export fewer tables",
         "READONLY": "point FEATMILL_REDIS_URL at the primary, not at a replica",
         "NOAUTH": "put the user and password into FEATMILL_REDIS_URL",
-        "NOPERM": "grant the user HSET, HDEL, HGET, HMGET, HEXISTS and SCAN",
+        "NOPERM": "grant the user HSET, HDEL, HGET, HKEYS, HMGET, HEXISTS and SCAN",
         "LOADING": "wait until the server has loaded its data, then run the command again",
         "MISCONF": "look at the server's log: it cannot write to its disk",
         "MOVED": "a Redis Cluster is not supported: use a server without cluster mode",

@@ -66,7 +66,7 @@ class ViewPlan:
     @property
     def time_field(self) -> bytes:
         """The field that holds the row's event time."""
-        return b"_ts:" + self.view.encode()
+        return time_field(self.view)
 
     @property
     def fields(self) -> tuple[bytes, ...]:
@@ -89,6 +89,11 @@ class ViewPlan:
 def feature_field(view: str, feature: str) -> bytes:
     """The hash field of a feature: murmur3 of `view:feature`, seed 0, little-endian."""
     return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
+
+
+def time_field(view: str) -> bytes:
+    """The hash field of a view's event time."""
+    return b"_ts:" + view.encode()
 
 
 def plan_view(project: str, table: FeatureTable) -> ViewPlan:

@@ -92,6 +92,13 @@ def show_export(done: Exported) -> None:
             rate,
         )
     console.out.print(table)
+    for gone in done.retired:
+        console.out.print(
+            f"retired {gone.view}: {gone.entities:,} entities, no longer declared online",
+            highlight=False,
+        )
+    if done.absent:
+        console.out.print(f"not in this release: {', '.join(done.absent)}", highlight=False)
     if done.feast_services:
         console.out.print(f"Feast serves: {', '.join(done.feast_services)}", highlight=False)
 
@@ -111,6 +118,8 @@ def show_verify(found: Verified) -> None:
             f"{report.seconds:.2f}",
         )
     console.out.print(table)
+    if found.absent:
+        console.out.print(f"not in this release: {', '.join(found.absent)}", highlight=False)
 
 
 def _bars(shown: Progress, what: str) -> Callable[[str, int, int], None]:

@@ -230,7 +230,12 @@ class _Listener:
             info = event.data.node_info
             kind = "published" if info.materialized == "published" else info.resource_type
             result = NodeResult(info.unique_id, info.node_name, kind, info.node_status, 0.0, "")
-            self._on_node(result, self._ended, self._total)
+            try:
+                self._on_node(result, self._ended, self._total)
+            except (BrokenPipeError, SystemExit):
+                # Nobody watches any more, of which rich makes an exit. Raised here, in dbt's own thread, either would
+                # leave dbt waiting for ever.
+                self._on_node = None
 
 
 def _settled(said: Sequence[str]) -> str | None:

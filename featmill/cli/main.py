@@ -46,6 +46,10 @@ def main() -> None:
             app()
         except KeyboardInterrupt:
             sys.exit(_INTERRUPTED)
+        except BrokenPipeError:
+            # The reader of a pipe left. What Python would flush on its way out has nowhere to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os._exit(1)
         except (FeatmillError, OSError) as error:
             if interrupts:
                 sys.exit(_INTERRUPTED)

@@ -80,17 +80,9 @@ def export(
         LakeError: a published table cannot be read, or lacks a declared feature.
         OnlineError: the store is unreachable or refused; what is online stays whole per entity, and a rerun resumes.
     """
-    from featmill.online.server import online_target
-
-    catalog, registry = load_catalog(settings), open_registry(settings.lake_dir)
-    release = registry.find(release_id)
-    target = online_target(settings)
-    undeclared = _undeclared(target, catalog)
-    declared = _declared(catalog)
-    views, absent = _held(registry, release, declared)
-    # Where nothing is declared online any more, taking away what is live is still to do.
-    if declared or not undeclared:
-        _require_views(release, len(declared), absent, is_newest=release_id is None)
+    step = _step(settings, release_id)
+    catalog, registry, release, target = step.catalog, step.registry, step.release, step.target
+    views, absent, undeclared = step.views, step.absent, step.undeclared
     done = []
     for table, snapshot in views:
         view = _View(catalog.feast_project(table.tenant), table, snapshot, release, registry)
@@ -115,17 +107,10 @@ def verify(
     """
     from exporters.redis import verify_view
     from exporters.rows import visible_rows
-    from featmill.online.server import online_target
 
-    catalog, registry = load_catalog(settings), open_registry(settings.lake_dir)
-    release = registry.find(release_id)
-    target = online_target(settings)
-    undeclared = _undeclared(target, catalog)
-    declared = _declared(catalog)
-    views, absent = _held(registry, release, declared)
-    # Where nothing is declared online any more, taking away what is live is still to do.
-    if declared or not undeclared:
-        _require_views(release, len(declared), absent, is_newest=release_id is None)
+    step = _step(settings, release_id)
+    catalog, registry, release, target = step.catalog, step.registry, step.release, step.target
+    views, absent, undeclared = step.views, step.absent, step.undeclared
     reports = []
     for table, snapshot in views:
         project = catalog.feast_project(table.tenant)
@@ -189,6 +174,34 @@ def _require_views(
             "it was released before they were declared",
             hint="build again: the new release holds them",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What an export and a proof of a release both start from."""
+
+    catalog: Catalog
+    registry: Registry
+    release: Release
+    target: OnlineTarget
+    views: list[tuple[FeatureTable, Snapshot]]
+    absent: tuple[str, ...]
+    undeclared: list[tuple[str, str]]
+
+
+def _step(settings: Settings, release_id: str | None) -> _Step:
+    from featmill.online.server import online_target
+
+    catalog, registry = load_catalog(settings), open_registry(settings.lake_dir)
+    release = registry.find(release_id)
+    target = online_target(settings)
+    undeclared = _undeclared(target, catalog)
+    declared = _declared(catalog)
+    views, absent = _held(registry, release, declared)
+    # Where nothing is declared online any more, taking away what is live is still to do.
+    if declared or not undeclared:
+        _require_views(release, len(declared), absent, is_newest=release_id is None)
+    return _Step(catalog, registry, release, target, views, absent, undeclared)
 
 
 def _undeclared(target: OnlineTarget, catalog: Catalog) -> list[tuple[str, str]]:

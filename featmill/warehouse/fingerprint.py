@@ -100,7 +100,8 @@ def fingerprint(
         parts.declared[name] = _declarations(node)
         macros.update(node.depends_on.macros if hasattr(node.depends_on, "macros") else [])
     for macro in _reachable_macros(manifest, macros):
-        parts.texts[_local_name(macro.unique_id)] = canonical(macro.macro_sql)
+        # Whole: packages may have macros of one name.
+        parts.texts[macro.unique_id] = canonical(macro.macro_sql)
         macros.add(macro.unique_id)
     raw = [node.raw_code or "" for node in _with_ancestors(manifest, unique_id)]
     raw += [macro.macro_sql for macro in _reachable_macros(manifest, macros)]

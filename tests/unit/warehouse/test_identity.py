@@ -244,3 +244,17 @@ def test_a_seed_is_its_rows_whatever_dbt_makes_of_its_checksum(tmp_path):
         return fingerprint(manifest, "seed.depot.codes", variables={}, environment={})
 
     assert of("a,1") != of("a,2")
+
+
+def test_macros_of_one_name_in_two_packages_both_count():
+    """Rule 19: neither hides a change of the other."""
+
+    def of(first: str, second: str) -> str:
+        macros = {"macro.depot.m": macro(first), "macro.yard.m": macro(second, package="yard")}
+        for name, found in macros.items():
+            found.unique_id = name
+        model = node("model.depot.feat", "{{ m() }}", macros=list(macros))
+        manifest: Any = SimpleNamespace(nodes={"model.depot.feat": model}, macros=macros)
+        return fingerprint(manifest, "model.depot.feat", variables={}, environment={})
+
+    assert len({of("1", "1"), of("2", "1"), of("1", "2")}) == 3

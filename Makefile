@@ -90,7 +90,7 @@ setup: $(SYNCED) ## Create .venv from uv.lock; instant when nothing changed
 $(SYNCED): uv.lock pyproject.toml
 	@$(FIND_PYTHON); $(FIND_UV); \
 	python=$$(find_python) && uv=$$(find_uv "$$python") && \
-	UV_PYTHON_DOWNLOADS=never "$$uv" sync --quiet --frozen --all-extras --all-groups --python "$$python"
+	UV_PYTHON_DOWNLOADS=never "$$uv" sync --quiet --frozen --all-extras --all-groups --no-group spark --python "$$python"
 	@touch $@
 
 .PHONY: demo

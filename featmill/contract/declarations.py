@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -24,10 +24,24 @@ __all__ = [
     "parse_duration",
 ]
 
-Aggregate = Literal["count", "count_distinct", "sum", "mean", "min", "max", "last"]
+Aggregate = Literal[
+    "count",
+    "count_distinct",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "std",
+    "first",
+    "last",
+    "last_n",
+    "ratio",
+    "time_since_last",
+    "top",
+]
 
 #: The aggregates that `windows` computes.
-AGGREGATES: tuple[str, ...] = ("count", "count_distinct", "sum", "mean", "min", "max", "last")
+AGGREGATES: tuple[str, ...] = get_args(Aggregate)
 
 _DURATION = re.compile(r"([0-9]+)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -69,8 +83,10 @@ def _positive(value: object) -> object:
 
 
 def _hop(value: object) -> object:
-    if value == "exact":
-        return value
+    return value if value == "exact" else _step(value)
+
+
+def _step(value: object) -> object:
     step = _positive(value)
     if isinstance(step, timedelta) and timedelta(days=1) % step:
         raise PydanticCustomError("hop", "{hop} does not divide the day", {"hop": repr(value)})
@@ -87,11 +103,13 @@ def _window(value: object) -> object:
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
 Hop = Annotated[timedelta | Literal["exact"] | None, BeforeValidator(_hop)]
+Tile = Annotated[timedelta | None, BeforeValidator(_step)]
 Ttl = Annotated[timedelta | None, BeforeValidator(_ttl)]
 WindowLength = Annotated[timedelta | Literal["lifetime"] | None, BeforeValidator(_window)]
 #: YAML has lists; a frozen declaration holds tuples.
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
 
+_A_TILE = "a duration that divides the day, such as 1d"
 _A_HOP = "exact, or a duration that divides the day, such as 1h"
 
 
@@ -133,6 +151,8 @@ class FeatureTableDeclaration(Declaration):
     online: bool = Field(default=False, description="true or false")
     hop: Hop = Field(default=None, description=_A_HOP)
     delay: Duration | None = Field(default=None, description=_A_DURATION)
+    tile: Tile = Field(default=None, description=_A_TILE)
+    keep_events: bool = Field(default=False, description="true or false")
 
 
 class FeatureDeclaration(Declaration):
@@ -152,6 +172,13 @@ class FeatureDeclaration(Declaration):
     aggregate: Aggregate | None = Field(default=None, description="an aggregate")
     value: str | None = Field(
         default=None, description="a column or SQL expression over the events"
+    )
+    of: str | None = Field(
+        default=None,
+        description="a column or SQL expression over the events: what value is divided by",
+    )
+    n: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="how many values, 1 to 1000"
     )
     window: WindowLength = Field(default=None, description="a duration such as 30d, or lifetime")
     where: str | None = Field(default=None, description="an SQL condition, as text")

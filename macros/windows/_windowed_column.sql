@@ -4,7 +4,7 @@
     {%- set delay = feature.get('delay') or table.get('delay') or '0s' -%}
     {%- set filter = featmill.in_window(event_at, as_of, feature.window, hop, delay) -%}
     {%- if feature.get('where') -%}{%- set filter = filter ~ " and (" ~ feature.where ~ ")" -%}{%- endif -%}
-    {%- set sql = featmill._aggregate(feature, filter, order_by) -%}
+    {%- set sql = featmill._aggregate(feature, filter, order_by, as_of) -%}
     {%- if feature.get('default') is not none -%}
         {%- set sql = "coalesce(" ~ sql ~ ", " ~ featmill._literal(feature.default) ~ ")" -%}
     {%- endif -%}

@@ -18,7 +18,10 @@ _MACROS = {
     "events": ("deduplicated", "refusal"),
     "windows": (
         "_aggregate",
+        "_aggregate_plan",
+        "_aggregate_value",
         "_declared_windows",
+        "_require_aggregate",
         "_windowed_column",
         "in_window",
         "window_start",

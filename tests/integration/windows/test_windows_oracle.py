@@ -328,10 +328,10 @@ def test_a_window_that_is_no_duration_is_refused(window):
 
 def test_an_unknown_aggregate_names_those_there_are():
     with pytest.raises(CompilerError, match=r"count, count_distinct, sum, .*, got: median"):
-        macros()._aggregate({"aggregate": "median", "value": "x"}, "true", "at")
+        macros()._aggregate({"aggregate": "median", "value": "x"}, "true", "at", "t")
 
 
 @pytest.mark.parametrize("aggregate", ["sum", "mean", "min", "max", "last", "count_distinct"])
 def test_an_aggregate_without_a_value_is_refused(aggregate):
     with pytest.raises(CompilerError, match=f"{aggregate} needs a value"):
-        macros()._aggregate({"aggregate": aggregate}, "true", "at")
+        macros()._aggregate({"aggregate": aggregate}, "true", "at", "t")

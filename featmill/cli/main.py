@@ -11,7 +11,18 @@ from types import FrameType
 
 import typer
 
-from featmill.cli import build, check, console, demo, export, generate, online, snapshots, train
+from featmill.cli import (
+    build,
+    check,
+    console,
+    demo,
+    export,
+    generate,
+    iceberg,
+    online,
+    snapshots,
+    train,
+)
 from featmill.errors import FeatmillError
 
 app = typer.Typer(
@@ -22,7 +33,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (build, check, demo, export, generate, online, snapshots, train):
+for module in (build, check, demo, export, generate, iceberg, online, snapshots, train):
     module.register(app)
 
 #: What a shell says of a program that was interrupted: 128 + SIGINT.

@@ -92,6 +92,7 @@ class FeatureTable(Frozen):
     sources: tuple[str, ...]
     is_latest: bool = True
     access: str = "protected"
+    formats: tuple[str, ...] = ("delta",)
 
     @property
     def key_names(self) -> tuple[str, ...]:

@@ -110,6 +110,17 @@ WindowLength = Annotated[timedelta | Literal["lifetime"] | None, BeforeValidator
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
 
 _A_TILE = "a duration that divides the day, such as 1d"
+def _formats(value: object) -> object:
+    if isinstance(value, list) and "delta" not in value:
+        raise PydanticCustomError("formats", "{value} is without delta", {"value": repr(value)})
+    return value
+
+
+#: Delta is what featmill itself reads; the others are mirrors of it.
+Formats = Annotated[
+    tuple[Literal["delta", "iceberg"], ...], BeforeValidator(_formats), Field(strict=False)
+]
+
 _A_HOP = "exact, or a duration that divides the day, such as 1h"
 
 
@@ -153,6 +164,9 @@ class FeatureTableDeclaration(Declaration):
     delay: Duration | None = Field(default=None, description=_A_DURATION)
     tile: Tile = Field(default=None, description=_A_TILE)
     keep_events: bool = Field(default=False, description="true or false")
+    formats: Formats = Field(
+        default=("delta",), description="a list of delta and iceberg, with delta: [delta, iceberg]"
+    )
 
 
 class FeatureDeclaration(Declaration):

@@ -69,6 +69,7 @@ def _table(table: DeclaredTable, manifest: Manifest) -> FeatureTable:
         tenant=table.tenant,
         owner=(publish_node or model).owner or model.owner,
         access=(publish_node or model).access,
+        formats=table.declaration.formats,
         description=model.description,
         tags=model.tags,
         features=tuple(_feature(column, table) for column in table.features),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pyiceberg.table import Table
 
     from featmill.warehouse.model import Snapshot
+    from featmill.warehouse.registry import Registry
 
 #: The catalogue's name, for pyiceberg's own settings: `PYICEBERG_CATALOG__FEATMILL__URI` and the like win over ours.
 CATALOG = "featmill"
@@ -77,6 +78,12 @@ class IcebergMirror:
             if _SNAPSHOT_PROPERTY in summary:
                 found[summary[_SNAPSHOT_PROPERTY]] = commit.snapshot_id
         return found
+
+    def identifiers(self) -> list[str]:
+        """The names of the mirrored tables, sorted."""
+        namespaces = self._catalog.list_namespaces()
+        found = [one for namespace in namespaces for one in self._catalog.list_tables(namespace)]
+        return sorted(".".join(one) for one in found)
 
     def table(self, identifier: str) -> Table:
         """The Iceberg table.
@@ -156,6 +163,30 @@ class IcebergMirror:
         return self._catalog.load_table(identifier)
 
 
+def mirror_released(registry: Registry, tables: Iterable[str]) -> dict[str, list[str]]:
+    """Mirror every snapshot of these tables that stands in a release; table -> the snapshot ids that were added.
+
+    Raises:
+        SettingError: pyiceberg is not installed, or its catalogue cannot be opened.
+        SchemaChanged: a column's type differs from the mirror's.
+        LakeError: the mirror could not be written. Run again, it goes on where it stopped.
+    """
+    mirror = IcebergMirror(registry.lake.root)
+    releases = registry.releases()
+    added = {}
+    for table in tables:
+        released = {release.snapshots.get(table) for release in releases}
+        snapshots = [s for s in registry.lake.snapshots(table) if s.snapshot_id in released]
+        # Versions of a table are tables of their own there.
+        locations = dict.fromkeys(snapshot.location for snapshot in snapshots)
+        added[table] = [
+            one
+            for location in locations
+            for one in mirror.publish([s for s in snapshots if s.location == location])
+        ]
+    return added
+
+
 def _open_catalog(root: Path) -> Catalog:
     try:
         from pyiceberg.catalog import load_catalog
@@ -167,16 +198,19 @@ def _open_catalog(root: Path) -> Catalog:
     prefix = f"PYICEBERG_CATALOG__{CATALOG.upper()}__"
     ours: dict[str, str] = {}
     if not any(name.startswith(prefix) for name in os.environ):
-        root.mkdir(parents=True, exist_ok=True)
         ours = {
             "type": "sql",
             "uri": f"sqlite:///{root / 'catalog.db'}",
             "warehouse": _uri(root),
         }
     try:
+        if ours:
+            root.mkdir(parents=True, exist_ok=True)
         return load_catalog(CATALOG, **ours)
     except (ValueError, OSError) as error:
-        raise SettingError(f"the Iceberg catalogue cannot be opened: {error}") from error
+        raise SettingError(
+            f"the Iceberg catalogue at {ours.get('uri', CATALOG)} cannot be opened: {error}"
+        ) from error
 
 
 def identifier_of(table: str, version: str = "1", tenant: str = "default") -> str:

@@ -27,9 +27,10 @@ from dbt_common.exceptions import DbtRuntimeError
 from featmill.errors import FeatmillError
 from featmill.warehouse.features_database import write_features_database
 from featmill.warehouse.fingerprint import fingerprint
+from featmill.warehouse.iceberg import mirror_released
 from featmill.warehouse.identity import parse_moment
 from featmill.warehouse.lake import relation_sql
-from featmill.warehouse.project_graph import candidate_of
+from featmill.warehouse.project_graph import candidate_of, feature_table_of, is_published
 from featmill.warehouse.session import Request, open_session
 from featmill.warehouse.source_files import file_state, source_sql
 
@@ -132,6 +133,7 @@ class Plugin(BasePlugin):
         )
         if release is not None:
             write_features_database(self.home / "features.duckdb", self.session.registry)
+            self._mirror(manifest)
             return json.dumps({"said": said, "views": {}})
         views = {}
         for (run, node), (snapshot, _) in self.session.published.items():
@@ -139,6 +141,16 @@ class Plugin(BasePlugin):
             if run == invocation_id and released:
                 views[node] = relation_sql(released)
         return json.dumps({"said": said, "views": views})
+
+    def _mirror(self, manifest: Manifest) -> None:
+        declared = {
+            node.name: (feature_table_of(candidate_of(manifest, unique_id)) or {}).get("formats")
+            for unique_id, node in manifest.nodes.items()
+            if is_published(node)
+        }
+        tables = [name for name, formats in declared.items() if "iceberg" in (formats or [])]
+        if tables:
+            mirror_released(self.session.registry, tables)
 
 
 def _source_state(relation: str) -> str:

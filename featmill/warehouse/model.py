@@ -21,7 +21,8 @@ class Snapshot:
     """One immutable snapshot of one feature table (rule 19). Times are aware, UTC.
 
     `fingerprint` names the definition, `sources` what was read, `content_hash` what came out (publish metadata
-    excluded). `delta_version` is the version of the table at `location` that its one commit made.
+    excluded). `delta_version` is the version of the table at `location` that its one commit made. `events` is the
+    version of the event log behind it, where the table keeps one.
     """
 
     table: str
@@ -35,6 +36,7 @@ class Snapshot:
     content_hash: str
     location: str
     delta_version: int
+    events: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ class PublishOrder:
     version: str
     fingerprint: str
     sources: tuple[SourceVersion, ...]
+    events: str | None = None
 
 
 def read_sources(
@@ -79,6 +80,7 @@ def publish(
         content_hash=content,
         location=str(lake.location(order.table, order.version, order.tenant)),
         delta_version=-1,
+        events=order.events,
     )
     return lake.append(_rows(cursor, order, types, snapshot), snapshot), True
 
@@ -99,7 +101,15 @@ def _is_same(newest: Snapshot, lake: Lake, order: PublishOrder, content: str) ->
     read_now = [(s.source, s.rows, s.digest) for s in order.sources]
     same_definition = newest.fingerprint == order.fingerprint and read_then == read_now
     location = str(lake.location(order.table, order.version, order.tenant))
-    return same_definition and newest.content_hash == content and newest.location == location
+    same_place = newest.location == location and _generation(newest.events) == _generation(
+        order.events
+    )
+    return same_definition and newest.content_hash == content and same_place
+
+
+def _generation(events: str | None) -> str | None:
+    """The event log that a snapshot stands on, however far that reaches by now."""
+    return None if events is None else events.partition("@")[0]
 
 
 def _rows(

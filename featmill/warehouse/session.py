@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featmill.errors import GateFailed, LakeError, SourceError
+from featmill.warehouse.event_log import append_events
 from featmill.warehouse.gate import Gate
 from featmill.warehouse.identity import SourceRelation, parse_moment
+from featmill.warehouse.kept_events import event_source
 from featmill.warehouse.lake import Lake
 from featmill.warehouse.project_graph import (
     ancestors,
@@ -87,6 +89,7 @@ class Session:
         Gate(manifest, request.publish_node, covered).require()
         order = self._order(cursor, manifest, request)
         self._require_one_publisher(request, order)
+        order = self._with_events(cursor, manifest, request, order)
         published = publish(cursor, self.lake, order)
         self.published[request.invocation_id, request.publish_node] = published
 
@@ -162,6 +165,21 @@ class Session:
             fingerprint=request.fingerprint,
             sources=tuple(sorted(versions, key=lambda version: version.source)),
         )
+
+    def _with_events(
+        self,
+        cursor: duckdb.DuckDBPyConnection,
+        manifest: Manifest,
+        request: Request,
+        order: PublishOrder,
+    ) -> PublishOrder:
+        """Bring the table's event log up first: a snapshot never refers to events that are not there."""
+        candidate = candidate_of(manifest, request.publish_node)
+        source = event_source(candidate, order.table, self.pins, request.invocation_id)
+        if source is None:
+            return order
+        log = append_events(cursor, self.lake, source, order.cut_off)
+        return replace(order, events=log.reference)
 
     def _source_version(
         self, cursor: duckdb.DuckDBPyConnection, source: SourceRelation, request: Request

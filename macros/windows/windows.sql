@@ -14,23 +14,27 @@
     {%- set table = featmill._feature_table(node) -%}
     {%- set features = featmill._declared_windows(node) -%}
     {%- do featmill._require_exact_states(events, features) -%}
+    {%- do featmill._pin_events(node, events, event_at, ingested_at, event_id) -%}
     {%- set as_of = featmill.as_of() -%}
-    {%- set order_by = "(" ~ event_at ~ ", " ~ ingested_at ~ ", " ~ event_id ~ ")" -%}
+    {%- set happened, known, id = featmill._quoted(event_at), featmill._quoted(ingested_at), featmill._quoted(event_id) -%}
+    {%- set order_by = "(" ~ happened ~ ", " ~ known ~ ", " ~ id ~ ")" -%}
+    {%- set keys = [] -%}
+    {%- for key in table.join_keys -%}{%- do keys.append(featmill._quoted(key)) -%}{%- endfor -%}
     {%- set side = "entity" if entities else "event" -%}
     select
-        {%- for key in table.join_keys %}
+        {%- for key in keys %}
         {{ side }}.{{ key }},
         {%- endfor %}
-        {{ as_of }} as {{ node.config.event_time }}
+        {{ as_of }} as {{ featmill._quoted(node.config.event_time) }}
         {%- for feature in features %},
-        {{ featmill._windowed_column(feature, table, "event." ~ event_at, as_of, order_by) }} as {{ feature.name }}
+        {{ featmill._windowed_column(feature, table, "event." ~ happened, as_of, order_by) }} as {{ featmill._quoted(feature.name) }}
         {%- endfor %}
     from
-        {%- if entities %} (select distinct {{ table.join_keys | join(', ') }} from {{ entities }}) as entity
+        {%- if entities %} (select distinct {{ keys | join(', ') }} from {{ entities }}) as entity
     left join {% endif %} (
         select * from {{ events }}
-        where {{ event_at }} < {{ as_of }} and {{ ingested_at }} <= {{ featmill.cut_off() }}
+        where {{ happened }} < {{ as_of }} and {{ known }} <= {{ featmill.cut_off() }}
     ) as event
-        {%- if entities %} using ({{ table.join_keys | join(', ') }}){% endif %}
-    group by {% for key in table.join_keys %}{{ side }}.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
+        {%- if entities %} using ({{ keys | join(', ') }}){% endif %}
+    group by {% for key in keys %}{{ side }}.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
 {% endmacro %}

@@ -21,8 +21,12 @@ _MACROS = {
         "_aggregate_plan",
         "_aggregate_value",
         "_declared_windows",
+        "_quoted",
         "_require_aggregate",
+        "_window_filter",
         "_windowed_column",
+        "calendar_start",
+        "in_calendar",
         "in_window",
         "window_start",
         "windows",
@@ -54,7 +58,7 @@ def macros(**stubs: Callable[..., Any]) -> SimpleNamespace:
 
 @cache
 def _compiled() -> SimpleNamespace:
-    namespace = SimpleNamespace(_require_exact_states=lambda *_: "")
+    namespace = SimpleNamespace(_require_exact_states=lambda *_: "", _pin_events=lambda *_: "")
     environment = Environment(
         undefined=StrictUndefined, extensions=["jinja2.ext.do"], autoescape=False
     )

@@ -31,9 +31,13 @@ class JoinKey(Frozen):
 class Window(Frozen):
     """A declared aggregate over a window: `[floor(t - length - delay, hop), t - delay)` (rule 4).
 
-    `length` is None for `lifetime`; `hop` is None for `exact`. Durations are exact (rule 1).
+    `length` is None for `lifetime`; `hop` is None for `exact`. Durations are exact (rule 1). Of a
+    calendar window `calendar` (day, week or month) and `zone` are set, and it covers
+    `[first instant of the local day, ISO week or month that holds t - delay, t - delay)`; it has
+    neither length nor hop.
+
     `scale` is what a value is rounded to before it is aggregated (rule 6), None where it is exact
-    as it comes.
+    as it comes. `of` is what a ratio's value is divided by, `n` how many values last_n holds.
     """
 
     aggregate: str
@@ -43,6 +47,15 @@ class Window(Frozen):
     delay: timedelta
     where: str | None
     scale: int | None = None
+    of: str | None = None
+    n: int | None = None
+    calendar: str | None = None
+    zone: str | None = None
+
+    @property
+    def is_lifetime(self) -> bool:
+        """Whether the window has no left edge."""
+        return self.length is None and self.calendar is None
 
 
 class Feature(Frozen):

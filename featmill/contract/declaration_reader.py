@@ -65,6 +65,6 @@ def _words(kind: type[Declaration], key: int | str | None, detail: ErrorDetails)
     if detail["type"] == "literal_error":
         words = re.findall(r"'(\w+)'", detail.get("ctx", {})["expected"])
         return f"{got!r} is not {expected}", one_of(words, str(got))
-    if detail["type"] in ("duration", "hop"):
+    if detail["type"] in ("duration", "hop", "zone"):
         return f"{key}: {detail['msg']}", expected
     return f"{key} is {got!r}", expected

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -97,6 +98,24 @@ def _ttl(value: object) -> object:
     return None if value == "none" else _positive(value)
 
 
+def _zone(value: object) -> object:
+    # An abbreviation such as BST is one zone in London and another in Dhaka: an area and a place name one.
+    spelt = isinstance(value, str) and (value == "UTC" or "/" in value)
+    if value is None or (spelt and value in _zones()):
+        return value
+    raise PydanticCustomError("zone", "{zone} is no time zone", {"zone": repr(value)})
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """The zones of the engine that computes with them, so that none is accepted that it does not know."""
+    import duckdb
+
+    with duckdb.connect() as connection:
+        names = connection.sql("SELECT name FROM pg_timezone_names()").fetchall()
+    return frozenset(name for (name,) in names)
+
+
 def _window(value: object) -> object:
     return value if value == "lifetime" else _positive(value)
 
@@ -106,10 +125,13 @@ Hop = Annotated[timedelta | Literal["exact"] | None, BeforeValidator(_hop)]
 Tile = Annotated[timedelta | None, BeforeValidator(_step)]
 Ttl = Annotated[timedelta | None, BeforeValidator(_ttl)]
 WindowLength = Annotated[timedelta | Literal["lifetime"] | None, BeforeValidator(_window)]
+Zone = Annotated[str | None, BeforeValidator(_zone)]
 #: YAML has lists; a frozen declaration holds tuples.
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False)]
 
 _A_TILE = "a duration that divides the day, such as 1d"
+
+
 def _formats(value: object) -> object:
     if isinstance(value, list) and "delta" not in value:
         raise PydanticCustomError("formats", "{value} is without delta", {"value": repr(value)})
@@ -195,6 +217,12 @@ class FeatureDeclaration(Declaration):
         default=None, description="how many values, 1 to 1000"
     )
     window: WindowLength = Field(default=None, description="a duration such as 30d, or lifetime")
+    calendar: Literal["day", "week", "month"] | None = Field(
+        default=None, description="a calendar window"
+    )
+    zone: Zone = Field(
+        default=None, description="a time zone by area and place, such as Europe/London, or UTC"
+    )
     where: str | None = Field(default=None, description="an SQL condition, as text")
     scale: Annotated[int, Field(ge=0, le=18)] | None = Field(
         default=None, description="the decimal places a value is rounded to, 0 to 18"

@@ -116,8 +116,13 @@ def _window(column: DeclaredColumn, table: DeclaredTable) -> Window | None:
         aggregate=declaration.aggregate,
         value=declaration.value,
         length=length if isinstance(length, timedelta) else None,
-        hop=hop if isinstance(hop, timedelta) else None,
+        # Of a calendar window the edges are the calendar's: the table's hop is for the others.
+        hop=hop if isinstance(hop, timedelta) and declaration.calendar is None else None,
         delay=timedelta(0) if delay is None else delay,
         where=declaration.where,
         scale=declaration.scale,
+        of=declaration.of,
+        n=declaration.n,
+        calendar=declaration.calendar,
+        zone=declaration.zone,
     )

@@ -16,24 +16,90 @@ if TYPE_CHECKING:
     from featmill.contract.problems import Mistake
 
 #: Keys that only shape an aggregate.
-_OF_AGGREGATES = ("value", "window", "where", "scale", "hop", "delay")
+_OF_AGGREGATES = (
+    "value",
+    "of",
+    "n",
+    "window",
+    "calendar",
+    "zone",
+    "where",
+    "scale",
+    "hop",
+    "delay",
+)
+#: The one aggregate that a key is for, and what it says there.
+_OF_ONE = {
+    "of": ("ratio", "of: a column or SQL expression over the events, what value is divided by"),
+    "n": ("last_n", "n: how many values, 1 to 1000"),
+}
+_NEED_NO_VALUE = ("count", "time_since_last")
+_A_WINDOW = "window: a duration such as 30d, or lifetime; or calendar: day, week or month"
 _SUFFIX = re.compile(r"_([0-9]+[smhd]|lifetime)$")
 _DECLARED = ("config", "meta", "feature")
 
 
-def aggregates_over_a_window(table: DeclaredTable, column: DeclaredColumn) -> Iterator[Mistake]:
-    """An aggregate has a window, and a value unless it counts events."""
+def aggregates_something(table: DeclaredTable, column: DeclaredColumn) -> Iterator[Mistake]:
+    """An aggregate has what it works on: a value, unless it counts; what a ratio divides by; how many."""
     declared = column.declaration
     if declared.aggregate is None:
         return
     at = (*_DECLARED, "aggregate")
-    if declared.window is None and not _is_wrong(column, "window"):
-        expected = "window: a duration such as 30d, or lifetime"
-        yield table.column_mistake(column, f"{declared.aggregate} without window", expected, *at)
-    needs_value = declared.aggregate != "count" and declared.value is None
+    needs_value = declared.aggregate not in _NEED_NO_VALUE and declared.value is None
     if needs_value and not _is_wrong(column, "value"):
         expected = "value: a column or SQL expression over the events"
         yield table.column_mistake(column, f"{declared.aggregate} without value", expected, *at)
+    for key, (aggregate, expected) in _OF_ONE.items():
+        given = getattr(declared, key) is not None
+        if declared.aggregate == aggregate and not given and not _is_wrong(column, key):
+            yield table.column_mistake(column, f"{aggregate} without {key}", expected, *at)
+        if declared.aggregate != aggregate and given:
+            message = f"{key} of a {declared.aggregate} has no effect"
+            there = f"aggregate: {aggregate}, or no {key}"
+            yield table.column_mistake(column, message, there, *_DECLARED, key)
+
+
+def is_of_its_aggregates_type(table: DeclaredTable, column: DeclaredColumn) -> Iterator[Mistake]:
+    """The last n values are a list, and only they are."""
+    aggregate = column.declaration.aggregate
+    if aggregate != "last_n" or column.type is None or column.type.is_list:
+        return
+    yield table.column_mistake(
+        column,
+        f"last_n as {column.node.data_type}",
+        f"data_type: {column.node.data_type}[]",
+        "data_type",
+    )
+
+
+def aggregates_over_a_window(table: DeclaredTable, column: DeclaredColumn) -> Iterator[Mistake]:
+    """An aggregate has a window or a calendar, not both; a calendar has a zone and no hop."""
+    declared = column.declaration
+    if declared.aggregate is None:
+        return
+    at = (*_DECLARED, "aggregate")
+    has_neither = declared.window is None and declared.calendar is None
+    if has_neither and not _is_wrong(column, "window") and not _is_wrong(column, "calendar"):
+        yield table.column_mistake(column, f"{declared.aggregate} without window", _A_WINDOW, *at)
+    if declared.calendar is None:
+        if declared.zone is not None and not _is_wrong(column, "calendar"):
+            message, expected = (
+                "zone without calendar has no effect",
+                "calendar: day, week or month",
+            )
+            yield table.column_mistake(column, message, expected, *_DECLARED, "zone")
+        return
+    at = (*_DECLARED, "calendar")
+    if declared.window is not None:
+        yield table.column_mistake(
+            column, "window and calendar", f"one of the two: {_A_WINDOW}", *at
+        )
+    if declared.zone is None and not _is_wrong(column, "zone"):
+        expected = "zone: a time zone by area and place, such as Europe/London, or UTC"
+        yield table.column_mistake(column, "calendar without zone", expected, *at)
+    if declared.hop is not None:
+        message = "hop of a calendar window has no effect"
+        yield table.column_mistake(column, message, "no hop", *_DECLARED, "hop")
 
 
 def shapes_an_aggregate(table: DeclaredTable, column: DeclaredColumn) -> Iterator[Mistake]:
@@ -67,6 +133,8 @@ def is_named_for_its_window(table: DeclaredTable, column: DeclaredColumn) -> Ite
 
 
 WINDOW_RULES: tuple[Callable[[DeclaredTable, DeclaredColumn], Iterator[Mistake]], ...] = (
+    aggregates_something,
+    is_of_its_aggregates_type,
     aggregates_over_a_window,
     shapes_an_aggregate,
     is_named_for_its_window,

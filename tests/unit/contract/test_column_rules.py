@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from featmill.contract.declarations import AGGREGATES
 from featmill.contract.types import OnlineKind
 from tests.unit.contract.manifests import column, feature_table, window
 
@@ -125,14 +126,76 @@ def test_a_key_may_be_personal_data_and_nothing_else(project):
     ]
 
 
-@pytest.mark.parametrize(
-    "aggregate", ["count", "count_distinct", "sum", "mean", "min", "max", "last"]
-)
+@pytest.mark.parametrize("aggregate", AGGREGATES)
 def test_an_aggregate_is_known(project, aggregate):
-    declared = window(aggregate, "lifetime", value="amount", where="amount > 0", scale=2)
+    needs = {"ratio": {"of": "quantity"}, "last_n": {"n": 5}}.get(aggregate, {})
+    declared = window(aggregate, "lifetime", value="amount", where="amount > 0", scale=2, **needs)
+    data_type = "bigint[]" if aggregate == "last_n" else "bigint"
 
+    assert mistakes_of(project, data_type, declared | {"default": None}) == []
+    found = project.load().table("user__buys").feature("x").window
+    assert found.aggregate == aggregate
+    assert found.is_lifetime
+    assert {"of": found.of, "n": found.n} == {"of": None, "n": None} | needs
+
+
+@pytest.mark.parametrize("calendar", ["day", "week", "month"])
+@pytest.mark.parametrize("zone", ["Europe/London", "America/Argentina/Buenos_Aires", "UTC"])
+def test_a_calendar_window_is_a_type_of_its_own(project, calendar, zone):
+    """Rule 1: it has a zone and no length, and the table's hop is not for it."""
+    declared = {"aggregate": "count", "calendar": calendar, "zone": zone, "default": 0}
     assert mistakes_of(project, "bigint", declared) == []
-    assert project.load().table("user__buys").feature("x").window.aggregate == aggregate
+    project.table["hop"] = "1h"
+
+    found = project.load().table("user__buys").feature("x").window
+
+    assert (found.calendar, found.zone) == (calendar, zone)
+    assert (found.length, found.hop, found.is_lifetime) == (None, None, False)
+
+
+LONDON = {"aggregate": "count", "calendar": "day", "zone": "Europe/London", "default": 0}
+
+
+@pytest.mark.parametrize(
+    ("feature", "found"),
+    [
+        ({"zone": "Europe/Londn"}, ["zone: 'Europe/Londn' is no time zone"]),
+        # The engine knows it, as Dhaka's: in London they would not have meant that.
+        ({"zone": "BST"}, ["zone: 'BST' is no time zone"]),
+        ({"zone": "europe/london"}, ["zone: 'europe/london' is no time zone"]),
+        ({"zone": 1}, ["zone: 1 is no time zone"]),
+        ({"zone": None}, ["calendar without zone"]),
+        ({"window": "7d"}, ["window and calendar"]),
+        ({"hop": "1h"}, ["hop of a calendar window has no effect"]),
+        ({"delay": "1h"}, []),
+        ({"calendar": "year"}, ["'year' is not a calendar window"]),
+        ({"calendar": None}, ["count without window", "zone without calendar has no effect"]),
+        ({"calendar": None, "window": "7d"}, ["zone without calendar has no effect"]),
+        (
+            {"aggregate": None},
+            ["calendar without aggregate has no effect", "zone without aggregate has no effect"],
+        ),
+    ],
+)
+def test_a_calendar_has_a_zone_and_nothing_else(project, feature, found):
+    declared = {key: value for key, value in (LONDON | feature).items() if value is not None}
+
+    assert sorted(mistakes_of(project, "bigint", declared)) == found
+
+
+def test_a_zone_that_is_wrong_is_told_at_its_line(project):
+    declared = LONDON | {"zone": "Mars/Base"}
+
+    assert mistakes_of(project, "bigint", declared) == ["zone: 'Mars/Base' is no time zone"]
+    assert project.expected() == ["a time zone by area and place, such as Europe/London, or UTC"]
+
+
+def test_the_last_n_are_a_list(project):
+    declared = window("last_n", "7d", value="a", n=3) | {"default": None}
+
+    assert mistakes_of(project, "varchar", declared) == ["last_n as varchar"]
+    assert project.expected() == ["data_type: varchar[]"]
+    assert mistakes_of(project, "varchar[]", declared) == []
 
 
 @pytest.mark.parametrize(
@@ -142,6 +205,13 @@ def test_an_aggregate_is_known(project, aggregate):
         ({"aggregate": "count", "default": 0}, ["count without window"]),
         (window("sum", "7d"), ["sum without value"]),
         (window("count", "7d"), []),
+        (window("time_since_last", "7d"), []),
+        (window("top", "7d"), ["top without value"]),
+        (window("ratio", "7d", value="a"), ["ratio without of"]),
+        (window("ratio", "7d", of="a"), ["ratio without value"]),
+        (window("ratio", "7d", value="a", of=3), ["of is 3"]),
+        (window("sum", "7d", value="a", of="b"), ["of of a sum has no effect"]),
+        (window("last", "7d", value="a", n=3), ["n of a last has no effect"]),
         (window("sum", "7", value="a"), ["window: '7' is not a duration"]),
         (window("sum", "0d", value="a"), ["window: '0d' is no time at all"]),
         (window("sum", "7d", value=1), ["value is 1"]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from featmill.contract.declarations import FeatureTableDeclaration
 from tests.unit.contract.manifests import (
     column,
     feature_table,
@@ -82,7 +83,7 @@ def test_an_unknown_key_names_the_nearest_or_where_it_belongs(project):
 
     assert project.expected() == [
         "dbt's own config.event_time",
-        "one of entity, join_keys, ttl, online, hop, delay; did you mean ttl?",
+        f"one of {', '.join(FeatureTableDeclaration.model_fields)}; did you mean ttl?",
     ]
 
 

@@ -5,7 +5,9 @@ FeatmillError                    exit code 1 unless said otherwise
 ├── UsageError                   2: what was asked for cannot be done as asked
 │   ├── SettingError             a setting, path or URL is wrong
 │   ├── AsOfError                an as_of that is malformed or before the data
-│   └── SpineError               a spine without a key, with NULLs or of the wrong type
+│   ├── SpineError               a spine without a key, with NULLs or of the wrong type
+│   ├── ManifestError            a training set's manifest that cannot be read
+│   └── KernelRefused            values that the window kernel cannot hold as 64-bit integers
 ├── ContractError                2: the dbt project's declarations contradict the contract
 ├── SourceError                  1: a source file is missing, empty or of the wrong type
 ├── BuildError                   1: dbt could not build
@@ -18,6 +20,7 @@ FeatmillError                    exit code 1 unless said otherwise
 │   ├── OnlineUnreachable        no server, or it refused us
 │   ├── OnlineRefused            the server answered a write with an error
 │   └── EncodingError            a value has no online form
+├── TrainingSetDiffers           1: made again, a training set is not what its manifest says
 └── ParityError                  1: online and published values differ
 ```
 
@@ -54,6 +57,14 @@ class AsOfError(UsageError):
 
 class SpineError(UsageError):
     """A spine without a key, with NULLs or of the wrong type."""
+
+
+class KernelRefused(UsageError):
+    """Values that the window kernel cannot hold as 64-bit integers; SQL computes them."""
+
+
+class ManifestError(UsageError):
+    """A training set's manifest that cannot be read."""
 
 
 class ContractError(UsageError):
@@ -102,6 +113,10 @@ class OnlineRefused(OnlineError):
 
 class EncodingError(OnlineError):
     """A value has no online form."""
+
+
+class TrainingSetDiffers(FeatmillError):
+    """Made again, a training set is not what its manifest says."""
 
 
 class ParityError(FeatmillError):

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
 from featmill.errors import FeatmillError
+from featmill.warehouse.compiled import DbtCompiler
 from featmill.warehouse.features_database import write_features_database
 from featmill.warehouse.fingerprint import fingerprint
 from featmill.warehouse.iceberg import mirror_released
@@ -98,7 +98,11 @@ class Plugin(BasePlugin):
                 cut_off=asked["cut_off"],
                 invocation_id=asked["invocation_id"],
                 selected=frozenset(asked["selected"]),
-                fingerprint=_fingerprint(candidate_of(manifest, asked["publish_node"]).unique_id),
+                fingerprint=fingerprint(
+                    manifest,
+                    candidate_of(manifest, asked["publish_node"]).unique_id,
+                    DbtCompiler(manifest),
+                ),
             )
             self.session.publish(cursor, manifest, request)
         except FeatmillError as error:
@@ -164,18 +168,6 @@ def _manifest() -> Manifest:
     adapter: Any = FACTORY.lookup_adapter("duckdb")
     manifest: Manifest = adapter.get_macro_resolver()
     return manifest
-
-
-def _fingerprint(unique_id: str) -> str:
-    from dbt.adapters.factory import FACTORY
-
-    adapter: Any = FACTORY.lookup_adapter("duckdb")
-    config = adapter.config
-    declared = config.vars.to_dict()
-    # As dbt looks them up: the command line, then those of the model's own project, then those of all.
-    scoped = declared.get(unique_id.split(".")[1], {})
-    variables = {**declared, **scoped, **config.cli_vars}
-    return fingerprint(_manifest(), unique_id, variables=variables, environment=os.environ)
 
 
 def _reported(function: Callable[..., str]) -> Callable[..., str]:

@@ -15,6 +15,7 @@ FeatmillError                    exit code 1 unless said otherwise
 │   └── GateFailed               a data test failed; nothing of its table was published
 ├── LakeError                    1: a published table is not what the registry says
 │   ├── SchemaChanged            a column's type changed on a live table
+│   ├── IndexUnusable            a row index cannot be built, or is stale, foreign or broken
 │   └── NoRelease                nothing has been released yet
 ├── OnlineError                  1: the online store
 │   ├── OnlineUnreachable        no server, or it refused us
@@ -93,6 +94,10 @@ class LakeError(FeatmillError):
 
 class SchemaChanged(LakeError):
     """A column's type changed, or it was dropped, on a live table."""
+
+
+class IndexUnusable(LakeError):
+    """A row index cannot be built, or is stale, foreign or broken; nothing ever needs one."""
 
 
 class NoRelease(LakeError):

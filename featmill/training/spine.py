@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from featmill.contract.types import FeatureType, OnlineKind
 from featmill.errors import SpineError
+from featmill.training.spine_source import file_spine, open_source
 from featmill.warehouse.columns import literal, quote
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 #: The column that carries each row's moment to the join; never part of the answer.
 MOMENT = "_featmill_moment"
 
-_READERS = {".parquet": "read_parquet", ".csv": "read_csv"}
 _INTEGERS = frozenset(
     {
         "TINYINT",
@@ -40,13 +40,24 @@ _NAIVE = frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", 
 class Spine:
     """A spine as SQL: its own columns as given, and `MOMENT`, its time as a UTC TIMESTAMPTZ.
 
-    `columns` are name -> DuckDB type, as given.
+    `name` is what messages call it; `columns` are name -> DuckDB type, as given; `source` is what it is read from, as
+    SQL that stands after FROM.
     """
 
-    path: Path
+    name: str
     time: str
     columns: Mapping[str, str]
     sql: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpineColumns:
+    """What a spine must have: a time, in `zone` where the column has none, and the join keys by contract type."""
+
+    time: str
+    keys: Mapping[str, FeatureType]
+    zone: str | None = None
 
 
 def read_spine(
@@ -56,45 +67,46 @@ def read_spine(
     keys: Mapping[str, FeatureType],
     zone: str | None = None,
 ) -> Spine:
-    """Open a Parquet or CSV spine and check it.
+    """Open a Parquet or CSV spine and check it; as `check_spine`."""
+    source = open_source(connection, file_spine(path), path.parent)
+    return check_spine(connection, str(path), source, SpineColumns(time, keys, zone))
+
+
+def check_spine(
+    connection: duckdb.DuckDBPyConnection, name: str, source: str, wanted: SpineColumns
+) -> Spine:
+    """Check a spine before anything is built.
 
     Args:
         connection: where it will be read.
-        path: the file.
-        time: the column with each row's moment.
-        keys: the join keys it must have, with their contract types.
-        zone: the zone of a naive time column, such as `UTC`.
+        name: what messages call it.
+        source: its relation, as SQL that stands after FROM.
+        wanted: its time and its keys.
 
     Raises:
-        SpineError: no such file, column or zone, a naive time without a zone, a key of another
+        SpineError: it cannot be read, has no such column or zone, a naive time without a zone, a key of another
             kind, or NULLs.
     """
     import duckdb
 
-    source = _source(path)
     try:
         described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
     except duckdb.Error as error:
-        raise SpineError(f"{path} cannot be read: {error}") from error
+        raise SpineError(f"{name} cannot be read: {error}") from error
     columns = {str(row[0]): str(row[1]) for row in described}
-    _check_columns(path, columns, time, keys)
-    if zone is not None:
-        _check_zone(connection, zone)
-    moment = _moment_sql(path, time, columns[time], zone)
-    spine = Spine(path, time, columns, f"SELECT *, {moment} AS {MOMENT} FROM {source}")
-    _check_nulls(connection, spine, list(keys))
+    _check_columns(name, columns, wanted.time, wanted.keys)
+    if wanted.zone is not None:
+        _check_zone(connection, wanted.zone)
+    check_time(connection, name, source, columns[wanted.time], wanted)
+    moment = moment_sql(wanted.time, columns[wanted.time], wanted.zone)
+    sql = f"SELECT *, {moment} AS {MOMENT} FROM {source}"
+    spine = Spine(name, wanted.time, columns, sql, source)
+    _check_nulls(connection, spine, list(wanted.keys))
     return spine
 
 
-def _source(path: Path) -> str:
-    reader = _READERS.get(path.suffix.lower())
-    if reader is None or not path.is_file():
-        raise SpineError(f"{path} is not a spine: expected an existing .parquet or .csv file")
-    return f"{reader}({literal(str(path))})"
-
-
 def _check_columns(
-    path: Path, columns: Mapping[str, str], time: str, keys: Mapping[str, FeatureType]
+    path: str, columns: Mapping[str, str], time: str, keys: Mapping[str, FeatureType]
 ) -> None:
     has = ", ".join(f"{name} {kind}" for name, kind in columns.items())
     missing = [name for name in [time, *keys] if name not in columns]
@@ -139,32 +151,30 @@ def _check_zone(connection: duckdb.DuckDBPyConnection, zone: str) -> None:
         ) from error
 
 
-def _moment_sql(path: Path, time: str, kind: str, zone: str | None) -> str:
-    """The SQL of a row's moment, from a time column of this type.
-
-    Raises:
-        SpineError: the column is no time, or a naive one without a zone (rule 1).
-    """
+def moment_sql(time: str, kind: str, zone: str | None) -> str:
+    """The SQL of a row's moment, from a time column of this type, in `zone` where it has none."""
     column = quote(time)
-    if kind == "TIMESTAMP WITH TIME ZONE":
+    if kind not in _NAIVE or zone is None:
         return column
-    if kind not in _NAIVE:
-        raise SpineError(
-            f"{path}: time column {time} is {kind}; expected TIMESTAMP or TIMESTAMP WITH TIME ZONE"
-        )
-    if zone is None:
-        raise SpineError(
-            f"{path}: time column {time} is {kind}, without a zone (rule 1), in {_rows(path):,} rows",
-            hint="say which zone it is in, such as --zone UTC",
-        )
     return f"timezone({literal(zone)}, {column}::TIMESTAMP)"
 
 
-def _rows(path: Path) -> int:
-    import duckdb
-
-    with duckdb.connect() as connection:
-        return int(connection.execute(f"SELECT count(*) FROM {_source(path)}").fetchall()[0][0])
+def check_time(
+    connection: duckdb.DuckDBPyConnection, name: str, source: str, kind: str, wanted: SpineColumns
+) -> None:
+    """Refuse a column that is no time, or a naive one without a zone (rule 1)."""
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        return
+    if kind not in _NAIVE:
+        raise SpineError(
+            f"{name}: time column {wanted.time} is {kind}; expected TIMESTAMP or TIMESTAMP WITH TIME ZONE"
+        )
+    if wanted.zone is None:
+        rows = connection.execute(f"SELECT count(*) FROM {source}").fetchall()[0][0]
+        raise SpineError(
+            f"{name}: time column {wanted.time} is {kind}, without a zone (rule 1), in {rows:,} rows",
+            hint="say which zone it is in, such as --zone UTC",
+        )
 
 
 def _check_nulls(connection: duckdb.DuckDBPyConnection, spine: Spine, keys: list[str]) -> None:
@@ -175,10 +185,10 @@ def _check_nulls(connection: duckdb.DuckDBPyConnection, spine: Spine, keys: list
     try:
         row = connection.execute(f"SELECT {counts} FROM ({spine.sql})").fetchall()[0]
     except duckdb.Error as error:
-        raise SpineError(f"{spine.path} cannot be read: {error}") from error
+        raise SpineError(f"{spine.name} cannot be read: {error}") from error
     found = [f"{name} in {count:,} rows" for name, count in zip(columns, row, strict=True) if count]
     if found:
         raise SpineError(
-            f"{spine.path} has NULLs in {', '.join(found)} (rule 15)",
+            f"{spine.name} has NULLs in {', '.join(found)} (rule 15)",
             hint="a row without its time or key has no point in time: drop or mend it first",
         )

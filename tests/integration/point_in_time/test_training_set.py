@@ -98,7 +98,7 @@ def test_the_rows_and_columns_of_the_spine_come_first_and_in_order(train, spine,
 
 def test_each_row_finds_what_was_valid_at_its_moment(train, spine, tmp_path):
     """Rules 12, 13 and 15: the correction of March 4, ttl, defaults and statuses."""
-    made = train(spine, tmp_path / "set.parquet", zone="UTC", status=True)
+    made = train(spine, tmp_path / "set.parquet", zone="UTC", status=True, source_times=True)
 
     found = rows(
         made.path,
@@ -137,7 +137,10 @@ def test_a_zone_shifts_the_moments_and_leaves_the_column(train, tmp_path):
     spine.write_text(HEADER + "1,N,1,AB-1,2026-03-05 01:30:00,true\n")
 
     utc, tokyo = (
-        rows(train(spine, tmp_path / "set.parquet", zone=zone, status=True).path, columns)
+        rows(
+            train(spine, tmp_path / "set.parquet", zone=zone, status=True, source_times=True).path,
+            columns,
+        )
         for zone in ("UTC", "Asia/Tokyo")
         for columns in ["left_at::varchar, dock__load__valid_at::date::varchar"]
     )
@@ -150,7 +153,9 @@ def test_the_dbt_macro_and_the_library_give_the_same_rows(depot, tmp_path):
     """One text decides a training set, whoever asks for it."""
     depot.build("2026-03-04", "2026-03-05", "2026-03-06")
     spine = depot.root / "seeds" / "delays.csv"
-    request = TrainingRequest(spine, "left_at", LOAD + TRIPS, tmp_path / "set.parquet", "UTC", True)
+    request = TrainingRequest(
+        spine, "left_at", LOAD + TRIPS, tmp_path / "set.parquet", "UTC", True, source_times=True
+    )
 
     made = build_training_set(load(depot.settings.manifest), depot.registry, request)
 

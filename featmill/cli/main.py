@@ -14,6 +14,7 @@ import typer
 from featmill.cli import (
     build,
     check,
+    conformance,
     console,
     demo,
     export,
@@ -33,7 +34,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (build, check, demo, export, generate, iceberg, online, snapshots, train):
+for module in (
+    build,
+    check,
+    conformance,
+    demo,
+    export,
+    generate,
+    iceberg,
+    online,
+    snapshots,
+    train,
+):
     module.register(app)
 
 #: What a shell says of a program that was interrupted: 128 + SIGINT.

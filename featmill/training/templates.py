@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 #: The folders whose macros can be plain Jinja; `contract` has a few that are.
-_FOLDERS = ("windows", "point_in_time", "contract")
+_FOLDERS = ("windows", "point_in_time", "events", "contract")
 
 
 class _Returned(Exception):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from featmill.contract.types import OnlineKind
 from featmill.errors import LakeError
+from featmill.training.served import history, reach
 from featmill.training.templates import feature_rows_sql
 from featmill.warehouse.columns import literal, quote
 from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, relation_sql
@@ -48,7 +49,7 @@ def visible_rows(
     import duckdb
 
     with duckdb.connect() as connection:
-        yield VisibleRows(connection, table, snapshot, _history(table, snapshot, released))
+        yield VisibleRows(connection, table, snapshot, history(table, snapshot, released))
 
 
 class VisibleRows:
@@ -187,7 +188,7 @@ class VisibleRows:
             return f"({self._serving_sql()})"
         within_reach = (
             f"SELECT * FROM ({relation_sql(self._filled_from)}) SEMI JOIN gaps USING ({self._keys}) "
-            f"WHERE {self._visible_sql(_reach(self._table))}"
+            f"WHERE {self._visible_sql(reach(self._table))}"
         )
         columns = ", ".join(
             [self._keys, self._time, *(quote(feature.name) for feature in self._table.features)]
@@ -198,14 +199,14 @@ class VisibleRows:
             f"WHERE {self._visible_sql()} {self._newest_only_sql([self._time])})"
         )
 
-    def _visible_sql(self, reach: timedelta | None = None) -> str:
-        """Rule 12 at the as_of; `reach` instead of the ttl looks further back."""
+    def _visible_sql(self, within: timedelta | None = None) -> str:
+        """Rule 12 at the as_of; `within` instead of the ttl looks further back."""
         moment = f"TIMESTAMPTZ {literal(self._snapshot.as_of.isoformat(sep=' '))}"
-        reach = reach if reach is not None else self._table.ttl
+        within = within if within is not None else self._table.ttl
         begun = f"{self._time} <= {moment}"
-        if reach is None:
+        if within is None:
             return begun
-        return f"{begun} AND {self._time} > {moment} - to_microseconds({reach // _MICROSECOND})"
+        return f"{begun} AND {self._time} > {moment} - to_microseconds({within // _MICROSECOND})"
 
     def _has_key_sql(self) -> str:
         """No lookup finds a NULL key, and none is online."""
@@ -242,34 +243,6 @@ def _check_declared(
             f"{table.name} declares {', '.join(missing)}, which its snapshot {snapshot.snapshot_id} does not have",
             hint="the snapshot is older than the declaration: build again",
         )
-
-
-def _history(
-    table: FeatureTable, snapshot: Snapshot, released: Sequence[Snapshot]
-) -> list[Snapshot]:
-    """The earlier snapshots that can matter: a row is never valid from after its own snapshot's as_of."""
-    reach = _reach(table)
-    return [
-        earlier
-        for earlier in released
-        if earlier.location == snapshot.location
-        and earlier.as_of < snapshot.as_of
-        and (reach is None or snapshot.as_of - earlier.as_of < reach)
-    ]
-
-
-def _reach(table: FeatureTable) -> timedelta | None:
-    """How far back a row can lie that decides a value.
-
-    The oldest row that serves is almost a ttl old, and what it carries was almost a ttl old when it began (rule 14).
-    """
-    if table.ttl is None:
-        return None
-    return table.ttl * 2 if _carries(table) else table.ttl
-
-
-def _carries(table: FeatureTable) -> bool:
-    return any(feature.ignore_nulls for feature in table.features)
 
 
 def _stored(feature: Feature) -> str:

@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from featmill import clock
 from featmill.errors import NoRelease, ParityError
 from featmill.warehouse.registry import open_registry
 from orchestration.tasks import load_catalog
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pyarrow as pa
 
     from exporters.redis import ParityReport, RetiredView
@@ -83,10 +86,12 @@ def export(
     step = _step(settings, release_id)
     catalog, registry, release, target = step.catalog, step.registry, step.release, step.target
     views, absent, undeclared = step.views, step.absent, step.undeclared
+    read_at = max([clock.now(), *(known.released_at for known in registry.releases())])
     done = []
     for table, snapshot in views:
         view = _View(catalog.feast_project(table.tenant), table, snapshot, release, registry)
         done.append(_export_view(target, view, on_step, force=force))
+    _record_live(registry, release, done, read_at)
     services = _apply_feast(settings, catalog, registry, target) if with_feast else ()
     # Last: nothing that Feast still lists may lose its values.
     retired = _retire(target, catalog, undeclared)
@@ -277,6 +282,19 @@ def _export_view(
         resumed_from=result.resumed_from,
         unchanged=result.unchanged,
     )
+
+
+def _record_live(
+    registry: Registry, release: Release, done: Sequence[ExportedView], read_at: datetime
+) -> None:
+    """Tell the ledger of promotions, unless all of this serves already; `read_at`: when the registry was read."""
+    from featmill.warehouse import promotions
+
+    states = promotions.served(promotions.ledger(registry.lake))
+    live = states[-1].live if states else None
+    serves = live is not None and live.release_id == release.release_id
+    if not serves or not all(view.unchanged for view in done):
+        promotions.record_live(registry.lake, release, [view.view for view in done], read_at)
 
 
 def _counting(

@@ -36,7 +36,8 @@ class TrainingRows:
     """The rows of a training set, to be read once, while what made them is open.
 
     `spine` is the spine's identity; `labels` how many rows are mature and not; `choices` the engine of each view;
-    `evaluated_at` says of each `view:feature` whether its value is a `snapshot`'s or was computed at the `spine`'s time.
+    `evaluated_at` says of each `view:feature` whether its value is a `snapshot`'s or was computed at the `spine`'s
+    time.
     """
 
     reader: pa.RecordBatchReader

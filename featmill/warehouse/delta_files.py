@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 from featmill.warehouse.columns import quote
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from deltalake import DeltaTable
 
 
@@ -26,16 +27,28 @@ def data_files(table: DeltaTable, partition: tuple[str, str] | None = None) -> l
 
 def empty_sql(table: DeltaTable) -> str:
     """A `SELECT` of the table's columns and no rows."""
-    listed = ", ".join(f"NULL::{kind} AS {quote(name)}" for name, kind in column_types(table))
+    import pyarrow as pa
+
+    return empty_relation_sql(pa.schema(table.schema().to_arrow()))
+
+
+def empty_relation_sql(schema: pa.Schema) -> str:
+    """A `SELECT` of the schema's columns and no rows."""
+    listed = ", ".join(f"NULL::{kind} AS {quote(name)}" for name, kind in _duckdb_types(schema))
     return f"SELECT {listed} WHERE false"
 
 
 def column_types(table: DeltaTable) -> list[tuple[str, str]]:
     """The table's columns, each with its DuckDB type."""
-    import duckdb
     import pyarrow as pa
 
-    empty = pa.schema(table.schema().to_arrow()).empty_table()
+    return _duckdb_types(pa.schema(table.schema().to_arrow()))
+
+
+def _duckdb_types(schema: pa.Schema) -> list[tuple[str, str]]:
+    import duckdb
+
+    empty = schema.empty_table()
     with duckdb.connect() as connection:
         described = connection.from_arrow(empty).description
     return [(str(column[0]), str(column[1])) for column in described]

@@ -6,27 +6,35 @@ explains itself without us; the registry of releases says which snapshots reader
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featmill.errors import LakeError, SchemaChanged
 from featmill.warehouse.columns import literal
-from featmill.warehouse.delta_files import data_files, empty_sql
-from featmill.warehouse.model import Snapshot, SourceVersion
+from featmill.warehouse.delta_files import empty_relation_sql
+from featmill.warehouse.model import Snapshot
+from featmill.warehouse.snapshot_log import (
+    METADATA_KEY,
+    PUBLISHED_AT_COLUMN,
+    SNAPSHOT_COLUMN,
+    SnapshotLog,
+    dump,
+)
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    from deltalake import DeltaTable
 
-#: The partition column and the publish metadata that every published table carries.
-SNAPSHOT_COLUMN = "snapshot_id"
-PUBLISHED_AT_COLUMN = "published_at"
+__all__ = [
+    "PUBLISHED_AT_COLUMN",
+    "SNAPSHOT_COLUMN",
+    "Lake",
+    "files",
+    "newest_per_as_of",
+    "relation_sql",
+]
 
-_METADATA_KEY = "featmill.snapshot"
 #: A published value is never rewritten (rule 9): logs and files stay until retention is asked for.
 _KEEP = "interval 36500 days"
 
@@ -54,7 +62,7 @@ class Lake:
         """
         found: list[Snapshot] = []
         for log in sorted(self.root.glob(f"*/{table}/v*/_delta_log")):
-            found.extend(_read_snapshots(log.parent))
+            found.extend(SnapshotLog.of(log.parent).snapshots.values())
         return sorted(found, key=lambda s: (s.published_at, s.snapshot_id))
 
     def snapshot(self, table: str, snapshot_id: str) -> Snapshot:
@@ -82,11 +90,12 @@ class Lake:
         from deltalake.exceptions import DeltaError
 
         location = Path(snapshot.location)
-        _check_schema(location, rows.schema, snapshot.table)
+        log = SnapshotLog.of(location)
+        _check_schema(log, rows.schema, snapshot.table)
         location.mkdir(parents=True, exist_ok=True)
         try:
             write_deltalake(
-                str(location),
+                log.delta_table() if log.is_table else str(location),
                 rows,
                 mode="append",
                 schema_mode="merge",
@@ -97,16 +106,14 @@ class Lake:
                     "delta.deletedFileRetentionDuration": _KEEP,
                     "delta.appendOnly": "true",
                 },
-                commit_properties=CommitProperties(
-                    custom_metadata={_METADATA_KEY: _dump(snapshot)}
-                ),
+                commit_properties=CommitProperties(custom_metadata={METADATA_KEY: dump(snapshot)}),
             )
         except (DeltaError, OSError) as error:
             raise LakeError(
                 f"{snapshot.table}: the snapshot could not be written to {location}: {error}",
                 hint="nothing was published; free space or mend the folder's permissions and build again",
             ) from error
-        return self.snapshot(snapshot.table, snapshot.snapshot_id)
+        return SnapshotLog.of(location).snapshots[snapshot.snapshot_id]
 
 
 def files(snapshots: Sequence[Snapshot]) -> list[str]:
@@ -115,19 +122,8 @@ def files(snapshots: Sequence[Snapshot]) -> list[str]:
     Raises:
         LakeError: a snapshot's files are not in its table any more.
     """
-    found: list[str] = []
-    by_location: dict[str, Any] = {}
-    for snapshot in snapshots:
-        table = by_location.get(snapshot.location)
-        if table is None:
-            table = by_location[snapshot.location] = _open(Path(snapshot.location))
-        paths = data_files(table, (SNAPSHOT_COLUMN, snapshot.snapshot_id))
-        if not paths and snapshot.rows > 0:
-            raise LakeError(
-                f"{snapshot.table}: the files of snapshot {snapshot.snapshot_id} are gone"
-            )
-        found.extend(paths)
-    return found
+    logs = _logs(snapshots)
+    return [path for snapshot in snapshots for path in _files(logs[snapshot.location], snapshot)]
 
 
 def relation_sql(snapshots: Sequence[Snapshot]) -> str:
@@ -138,12 +134,35 @@ def relation_sql(snapshots: Sequence[Snapshot]) -> str:
     """
     if not snapshots:
         raise LakeError("no snapshot to read")
-    paths = files(snapshots)
-    if not paths:
-        return empty_sql(_open(Path(snapshots[0].location)))
+    logs = _logs(snapshots)
+    # Files of one schema are bound by one of them; `union_by_name` would open all of them for each query.
+    groups: dict[tuple[str, int], list[str]] = {}
+    for snapshot in snapshots:
+        log = logs[snapshot.location]
+        group = (snapshot.location, log.schema_number(snapshot.snapshot_id))
+        groups.setdefault(group, []).extend(_files(log, snapshot))
+    selects = [_parquet_sql(paths) for _, paths in sorted(groups.items()) if paths]
+    if not selects:
+        return empty_relation_sql(logs[snapshots[0].location].schema())
+    return " UNION ALL BY NAME ".join(selects)
+
+
+def _logs(snapshots: Sequence[Snapshot]) -> dict[str, SnapshotLog]:
+    """The logs of the snapshots' tables by location, each followed once."""
+    return {place: SnapshotLog.of(Path(place)) for place in {s.location for s in snapshots}}
+
+
+def _files(log: SnapshotLog, snapshot: Snapshot) -> Sequence[str]:
+    paths = log.files(snapshot.snapshot_id)
+    if not paths and snapshot.rows > 0:
+        raise LakeError(f"{snapshot.table}: the files of snapshot {snapshot.snapshot_id} are gone")
+    return paths
+
+
+def _parquet_sql(paths: Sequence[str]) -> str:
     listed = ", ".join(literal(path) for path in paths)
     return (
-        f"SELECT * FROM read_parquet([{listed}], union_by_name=true, hive_partitioning=true, "
+        f"SELECT * FROM read_parquet([{listed}], hive_partitioning=true, "
         f"hive_types={{'{SNAPSHOT_COLUMN}': VARCHAR}})"
     )
 
@@ -159,38 +178,11 @@ def newest_per_as_of(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
     return [newest[as_of] for as_of in sorted(newest)]
 
 
-def _open(location: Path) -> DeltaTable:
-    from deltalake import DeltaTable
-    from deltalake.exceptions import DeltaError
-
-    try:
-        return DeltaTable(str(location))
-    except (DeltaError, OSError) as error:
-        raise LakeError(f"{location} cannot be read as a Delta table: {error}") from error
-
-
-def _read_snapshots(location: Path) -> list[Snapshot]:
-    found = []
-    for commit in _open(location).history():
-        text = commit.get(_METADATA_KEY)
-        if text is None:
-            raise LakeError(
-                f"{location}: version {commit.get('version')} was not written by featmill ({commit.get('operation')})",
-                hint="published tables are append-only; restore the table's log or publish to a new FEATMILL_HOME",
-            )
-        found.append(_load(str(text), location, int(commit["version"])))
-    return found
-
-
-def _check_schema(location: Path, schema: pa.Schema, table: str) -> None:
+def _check_schema(log: SnapshotLog, schema: pa.Schema, table: str) -> None:
     """delta-rs casts in silence (1.5 into a long is 1), so compare before it can."""
-    import pyarrow as pa
-    from deltalake import DeltaTable
-
-    if not DeltaTable.is_deltatable(str(location)):
+    if not log.is_table:
         return
-    live = pa.schema(_open(location).schema().to_arrow())
-    for field in live:
+    for field in log.schema():
         position = schema.get_field_index(field.name)
         if position < 0:
             raise SchemaChanged(
@@ -214,25 +206,3 @@ def _plain(kind: pa.DataType) -> str:
         .replace("binary_view", "binary")
     )
     return text.replace("element: ", "item: ").replace("l: ", "item: ")
-
-
-def _dump(snapshot: Snapshot) -> str:
-    fields = asdict(snapshot)
-    del fields["location"], fields["delta_version"]
-    return json.dumps(fields, default=lambda value: value.isoformat(), sort_keys=True)
-
-
-def _load(text: str, location: Path, delta_version: int) -> Snapshot:
-    fields = json.loads(text)
-    for name in ("as_of", "cut_off", "published_at"):
-        fields[name] = datetime.fromisoformat(fields[name])
-    fields["sources"] = tuple(
-        SourceVersion(
-            source=source["source"],
-            rows=source["rows"],
-            digest=source["digest"],
-            newest=None if source["newest"] is None else datetime.fromisoformat(source["newest"]),
-        )
-        for source in fields["sources"]
-    )
-    return Snapshot(**fields, location=str(location), delta_version=delta_version)

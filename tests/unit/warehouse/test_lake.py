@@ -11,7 +11,7 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from featmill import clock
-from featmill.errors import LakeError, NoRelease, SchemaChanged
+from featmill.errors import LakeError, NoRelease, SchemaChanged, UsageError
 from featmill.warehouse.features_database import write_features_database
 from featmill.warehouse.lake import Lake, newest_per_as_of, relation_sql
 from featmill.warehouse.registry import Registry
@@ -218,3 +218,52 @@ def test_a_home_belongs_to_one_project(lake):
         registry.commit(second.as_of, [second], "depot")
 
     assert len(registry.releases()) == 1
+
+
+@pytest.fixture
+def corrected(lake):
+    """Two days of which the first was corrected later: the snapshots and the releases in the order made."""
+    registry = Registry(lake)
+    first, second = append(lake, [1]), append(lake, [2], day=6)
+    correction = append(lake, [3], ordinal=1)
+    made = []
+    for hour, member in enumerate([first, second, correction, first]):
+        with clock.frozen(datetime(2026, 3, 10, hour, tzinfo=UTC)):
+            made.append(registry.commit(member.as_of, [member], "shop")[0])
+    return registry, [first, second, correction], made
+
+
+def test_the_registry_reads_as_it_stood_at_a_moment(corrected):
+    """Rule 22: what was released later changes nothing; a release counts from its own moment on."""
+    registry, (first, second, correction), made = corrected
+
+    def at(moment):
+        return registry.released_snapshots("load", at=moment)
+
+    assert at(made[0].released_at - timedelta(microseconds=1)) == []
+    assert at(made[0].released_at) == [first]
+    assert at(made[1].released_at) == [first, second]
+    assert at(made[2].released_at) == [correction, second]
+    assert at(made[3].released_at) == [first, second] == registry.released_snapshots("load")
+
+
+def test_the_registry_reads_as_it_stood_when_a_release_was_made(corrected):
+    """Rule 22: also after the same set was released once more."""
+    registry, (first, second, correction), made = corrected
+
+    def by(release):
+        return registry.released_snapshots("load", release=release.release_id)
+
+    assert made[3].release_id == made[0].release_id
+    assert [by(release) for release in made] == [
+        [first],
+        [first, second],
+        [correction, second],
+        [first],
+    ]
+    with pytest.raises(NoRelease, match="no release 'x'"):
+        registry.released_snapshots("load", release="x")
+    with pytest.raises(UsageError, match="has no zone"):
+        registry.released_snapshots("load", at=datetime(2026, 3, 10))  # noqa: DTZ001
+    with pytest.raises(UsageError, match="a moment and a release"):
+        registry.released_snapshots("load", at=made[0].released_at, release=made[0].release_id)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +109,7 @@ class EventSource:
         """The log's columns over the relation."""
         named = {EVENT_AT: self.event_at, INGESTED_AT: self.ingested_at, EVENT_ID: self.event_id}
         columns = [quote(key) for key in self.keys]
-        columns += [f"{column} AS {name}" for name, column in named.items()]
+        columns += [f"{quote(column)} AS {name}" for name, column in named.items()]
         for text, name in self.expressions.items():
             is_condition = name.startswith("w")
             sql = f"coalesce(CAST(({text}) AS BOOLEAN), false)" if is_condition else f"({text})"
@@ -320,8 +320,6 @@ def _restored(name: str, kind: str) -> str:
 
 
 def _until(log: EventLog, cut_off: datetime) -> EventLog:
-    from dataclasses import replace
-
     return replace(log, cut_off=min(cut_off, log.cut_off))
 
 

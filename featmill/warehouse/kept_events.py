@@ -17,7 +17,7 @@ def event_source(
     candidate: Any,  # noqa: ANN401 - dbt's node types have no common base
     table: str,
     pins: Mapping[str, str],
-    invocation_id: str,
+    run: str | None,
 ) -> EventSource | None:
     """What to keep of a candidate's events; None where it does not declare `keep_events`.
 
@@ -25,7 +25,7 @@ def event_source(
         candidate: the feature table's node in dbt's manifest.
         table: what readers know it by.
         pins: what the runs of this process settled; `featmill.windows` settles which relation it read.
-        invocation_id: the run that publishes. Where another one built the candidate, that one's answer holds.
+        run: the invocation that built the candidate; None where an earlier one of this process did.
 
     Raises:
         ContractError: it is to keep events, and no `featmill.windows` of it said which.
@@ -35,14 +35,17 @@ def event_source(
     if not feature_table.get("keep_events"):
         return None
     suffix = f":{candidate.unique_id}:events"
-    named = [text for name, text in pins.items() if name.endswith(suffix)]
-    text = pins.get(invocation_id + suffix) or (named[-1] if named else None)
-    if text is None:
+    told = [
+        text
+        for name, text in pins.items()
+        if name.endswith(suffix if run is None else run + suffix)
+    ]
+    if not told:
         raise ContractError(
             f"{candidate.name} declares keep_events and computes no windows, so there are no events to keep",
             hint="compute it with featmill.windows, or take keep_events out of config.meta.feature_table",
         )
-    read = json.loads(text)
+    read = json.loads(told[-1])
     features = [
         (column.config.meta or {}).get("feature") or {} for column in candidate.columns.values()
     ]

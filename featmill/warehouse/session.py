@@ -175,7 +175,8 @@ class Session:
     ) -> PublishOrder:
         """Bring the table's event log up first: a snapshot never refers to events that are not there."""
         candidate = candidate_of(manifest, request.publish_node)
-        source = event_source(candidate, order.table, self.pins, request.invocation_id)
+        run = request.invocation_id if candidate.unique_id in request.selected else None
+        source = event_source(candidate, order.table, self.pins, run)
         if source is None:
             return order
         log = append_events(cursor, self.lake, source, order.cut_off)

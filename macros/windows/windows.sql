@@ -4,8 +4,9 @@
     with `meta.feature.aggregate`. `events` is a relation of accepted, de-duplicated events with the join keys.
 
     events: ref() of the events. entities: ref() of a declared entity model, whose rows are then the entities.
-    event_at, ingested_at, event_id: the columns that give the total order of rule 8. -#}
-{% macro windows(events, entities=none, event_at='event_at', ingested_at='ingested_at', event_id='event_id') %}
+    event_at, ingested_at, event_id: the columns that give the total order of rule 8.
+    tiles: ref() of a model of featmill.tiles over the same events: the same values for less work. A unit test does without. -#}
+{% macro windows(events, entities=none, event_at='event_at', ingested_at='ingested_at', event_id='event_id', tiles=none) %}
     {%- if not execute -%}
         {%- do featmill.as_of() -%}{%- do featmill.cut_off() -%}
         {{ return("select * from " ~ events ~ (" cross join " ~ entities if entities else "")) }}
@@ -15,6 +16,10 @@
     {%- set features = featmill._declared_windows(node) -%}
     {%- do featmill._require_exact_states(events, features) -%}
     {%- do featmill._pin_events(node, events, event_at, ingested_at, event_id) -%}
+    {%- if tiles is not none and model.resource_type != 'unit_test' -%}
+        {%- set plan = featmill._tile_plan(table, features, event_at, ingested_at, event_id) -%}
+        {{ return(featmill._windows_of_tiles(node, tiles, events, entities, plan, features)) }}
+    {%- endif -%}
     {%- set as_of = featmill.as_of() -%}
     {%- set happened, known, id = featmill._quoted(event_at), featmill._quoted(ingested_at), featmill._quoted(event_id) -%}
     {%- set order_by = "(" ~ happened ~ ", " ~ known ~ ", " ~ id ~ ")" -%}

@@ -21,6 +21,7 @@ _MACROS = {
         "_aggregate_plan",
         "_aggregate_value",
         "_declared_windows",
+        "_finished_column",
         "_quoted",
         "_require_aggregate",
         "_window_filter",

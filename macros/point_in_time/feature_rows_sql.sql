@@ -4,8 +4,9 @@
     DuckDB. A feature with `ignore_nulls` carries its last non-NULL value from the rows still visible when this one
     begins (rule 14): decided per row, so it is the same offline and online.
 
-    view: {relation, keys, event_time, ttl_us (or none), features: [{name, ignore_nulls}]}. Plain Jinja: Python
-    renders this macro as well. -#}
+    view: {relation, keys, event_time, ttl_us (or none), features: [{name, ignore_nulls}]}, and `unique` where it is
+    proven that its relation has one row per key and event time: sorting them out is dear. Plain Jinja: Python renders
+    this macro as well. -#}
 {% macro feature_rows_sql(view) -%}
     select
         {{ view['keys'] | join(', ') }},
@@ -21,11 +22,11 @@
         {{ feature['name'] }}
         {%- endif %}
         {%- endfor %}
-    from (
+    from {% if view['unique'] is defined and view['unique'] %}{{ view['relation'] }}{% else %}(
         select * from {{ view['relation'] }}
         qualify row_number() over (
             partition by {{ view['keys'] | join(', ') }}, {{ view['event_time'] }}
             order by published_at desc, snapshot_id desc
         ) = 1
-    )
+    ){% endif %}
 {%- endmacro %}

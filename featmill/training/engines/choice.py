@@ -1,0 +1,170 @@
+"""Choosing one view's engine from statistics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from featmill.errors import IndexUnusable, UsageError
+from featmill.training.engines.indexed import IndexedView
+from featmill.training.engines.prefilters import (
+    Narrowing,
+    SpineStatistics,
+    distinct_keys,
+    narrowed,
+    spine_statistics,
+)
+from featmill.warehouse.row_index import RowIndex, find_index
+from featmill.warehouse.row_statistics import RowStatistics, row_statistics
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from featmill.training.planner import Join
+
+#: What `engine=` may be; `auto` lets statistics decide.
+ENGINES = ("auto", "asof", "equi", "interval", "indexed")
+#: Below this many rows any engine answers at once, and counting the spine's keys costs more than it saves.
+FEW_ROWS = 100_000
+#: An interval join compares each label with every row of its key: worth it up to this many pairs for each row read.
+_PAIRS_PER_ROW = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One view's engine and the reasons for it; `rows` of the view and `labels` of the spine, None where not counted.
+
+    `index` is the state of the view's row index; `is_index_ignored` whether there is one that could not be used.
+    """
+
+    view: str
+    engine: str
+    why: str
+    rows: int | None = None
+    labels: int | None = None
+    prefilters: tuple[str, ...] = ()
+    index: str = "none was built"
+    is_index_ignored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A choice and what its engine needs: the narrowed view, and the opened index or the snapshots' moments."""
+
+    choice: Choice
+    view: dict[str, Any]
+    indexed: IndexedView | None = None
+    index: RowIndex | None = None
+    moments: tuple[int, ...] = ()
+
+
+class SpineFacts:
+    """What is counted of a spine, once and only where it is asked for."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, join: Join) -> None:
+        self.connection, self.join = connection, join
+        self._asked: dict[tuple[str, ...], int] = {}
+
+    @cached_property
+    def statistics(self) -> SpineStatistics:
+        """Its rows and bounds."""
+        return spine_statistics(self.connection, self.join.spine, self.join.time)
+
+    def keys(self, columns: tuple[str, ...]) -> int:
+        """About how many keys it asks for."""
+        if columns not in self._asked:
+            self._asked[columns] = distinct_keys(self.connection, f"({self.join.spine})", columns)
+        return self._asked[columns]
+
+
+def choose(view: dict[str, Any], spine: SpineFacts, engine: str) -> Chosen:
+    """One view's engine: the one that is asked for, or the cheapest that statistics allow.
+
+    Raises:
+        UsageError: the engine that is asked for cannot join this view.
+    """
+    index, state, is_ignored = None, "not looked for", False
+    if engine in ("auto", "indexed"):
+        index, state, is_ignored = _index(view, spine.connection)
+    if index is not None:
+        rows = index[0].header.rows
+        choice = Choice(
+            view["name"], "indexed", "its row index is of these snapshots", rows, index=state
+        )
+        return Chosen(choice, view, indexed=index[1], index=index[0])
+    if engine == "indexed":
+        raise _refused(view, engine, state)
+    return _by_rows(view, spine, engine, (state, is_ignored))
+
+
+def _index(
+    view: dict[str, Any], connection: duckdb.DuckDBPyConnection
+) -> tuple[tuple[RowIndex, IndexedView] | None, str, bool]:
+    """The view's index where it can be used, its state, and whether there is one that cannot be used."""
+    snapshots = view.get("snapshots")
+    if not snapshots:
+        return None, "none: its rows are not those of released snapshots", False
+    try:
+        index = find_index(snapshots, str(view["relation"])[1:-1])
+        return (index, IndexedView(connection, index, view)), "used", False
+    except IndexUnusable as error:
+        return None, error.message, error.message != "none was built"
+
+
+def _by_rows(
+    view: dict[str, Any], spine: SpineFacts, engine: str, index: tuple[str, bool]
+) -> Chosen:
+    rows = row_statistics(spine.connection, view["relation"], view["event_time"])
+    is_gated = bool(view.get("snapshots"))
+    is_unique = is_gated and rows.is_disjoint
+    view = {**view, "unique": is_unique}
+    is_dense = is_gated and rows.is_dense
+    labels = spine.statistics.rows
+    chosen, why = engine, "asked for"
+    if engine == "auto":
+        chosen, why = _cheapest(view, rows, labels)
+    if chosen == "equi" and not is_dense:
+        raise _refused(view, engine, "its snapshots do not each have one event time of their own")
+    why += "; one row per key and time by the gate" if is_unique else "; ties are sorted out first"
+    view, left_out = narrowed(view, _narrowing(view, spine, rows))
+    state, is_ignored = index
+    choice = Choice(view["name"], chosen, why, rows.rows, labels, left_out, state, is_ignored)
+    moments = tuple(s.first for s in rows.snapshots) if chosen == "equi" else ()
+    return Chosen(choice, view, moments=moments)
+
+
+def _cheapest(view: dict[str, Any], rows: RowStatistics, labels: int) -> tuple[str, str]:
+    """The engine and the reason for it."""
+    most = max((s.rows for s in rows.snapshots), default=0)
+    if view.get("valid_to") is not None and labels <= rows.rows and most:
+        pairs = labels * rows.rows // most
+        if pairs <= _PAIRS_PER_ROW * rows.rows:
+            return (
+                "interval",
+                f"its rows say until when they hold, and there are about {pairs:,} pairs",
+            )
+    if view["unique"] and rows.is_dense and len(rows.snapshots) > 1 and rows.rows >= FEW_ROWS:
+        return "equi", "each snapshot has one event time, so labels find it by equality"
+    return "asof", "the general engine"
+
+
+def _narrowing(view: dict[str, Any], spine: SpineFacts, rows: RowStatistics) -> Narrowing:
+    """Keys are counted where there are enough rows to make up for it; a snapshot has as many as rows, by the gate."""
+    keys = asked = 0
+    if rows.rows >= FEW_ROWS and spine.statistics.rows < rows.rows:
+        asked = spine.keys(tuple(view["keys"]))
+        keys = (
+            max(s.rows for s in rows.snapshots)
+            if view["unique"]
+            else distinct_keys(spine.connection, view["relation"], view["keys"])
+        )
+    join = spine.join
+    return Narrowing(join.spine, spine.statistics, rows, keys, asked, join.status)
+
+
+def _refused(view: dict[str, Any], engine: str, why: str) -> UsageError:
+    return UsageError(
+        f"engine {engine} cannot join {view['name']}: {why}",
+        hint="without --engine, the planner takes one that can",
+    )

@@ -1,0 +1,238 @@
+"""The indexed engine: labels find their rows by binary search in a table's row index, and values are gathered.
+
+A label becomes one number, as the index numbers rows: key number x span + time. The last row whose number is not
+greater is the newest at or before the label's moment, if it is of the same key. Labels are searched in sorted order,
+so that the search walks the index once instead of missing the cache at every step; answers return to the spine's
+order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from featmill.warehouse.columns import quote
+
+if TYPE_CHECKING:
+    import duckdb
+    import numpy as np
+    import pyarrow as pa
+
+    from featmill.warehouse.row_index import RowIndex
+
+#: How a key column of the spine is read: as the index holds it. What does not fit finds nothing.
+KEY_SQL = {"integer": "try_cast({} AS BIGINT)", "text": "{}::VARCHAR"}
+
+_STATUSES = ("ok", "expired", "missing")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where labels found their rows, in the order of their numbers.
+
+    `restore` puts a column into the spine's order; `row` and `is_visible` say which row, and whether it may be seen
+    (rule 12); `is_found` whether there is any; `key_start` is the number at which the label's key begins.
+    """
+
+    restore: np.ndarray[Any, Any]
+    row: np.ndarray[Any, Any]
+    key_start: np.ndarray[Any, Any]
+    is_found: np.ndarray[Any, Any]
+    is_visible: np.ndarray[Any, Any]
+
+
+class IndexedView:
+    """One view's lookups in its index."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, index: RowIndex, view: Mapping[str, Any]
+    ) -> None:
+        """Open what the view needs of the index.
+
+        Raises:
+            IndexUnusable: a column is not in the index, or is not as it was written.
+        """
+        self._index, self._view = index, view
+        self._keys = [index.key_values(i) for i in range(len(index.header.keys))]
+        self._pairs = [index.combinations(i) for i in range(1, len(index.header.keys))]
+        self._moments = index.moments() if index.header.moments is not None else None
+        self._columns = {f["name"]: index.column(f["name"]) for f in view["features"]}
+        self._filled: dict[str, np.ndarray[Any, Any]] = {}
+        self._defaults = _defaults(connection, view)
+
+    def columns(
+        self, keys: Sequence[pa.Array], times: pa.Array, *, status: bool
+    ) -> dict[str, pa.Array]:
+        """The view's columns for some labels, named as in a training set.
+
+        `keys` are the join keys as `KEY_SQL` reads them, `times` the labels' moments (TIMESTAMPTZ).
+        """
+        found = self._find(keys, times)
+        name = self._view["name"]
+        columns = {
+            f"{name}__{feature['name']}": self._values(found, feature)
+            for feature in self._view["features"]
+        }
+        if status:
+            columns[f"{name}__status"] = _status(found)
+            columns[f"{name}__{self._view['event_time']}"] = self._found_times(found)
+        return columns
+
+    def _find(self, keys: Sequence[pa.Array], times: pa.Array) -> Found:
+        import numpy as np
+
+        header, order = self._index.header, self._index.order
+        key = self._numbers_of(keys)
+        at, is_known = _plain(times)
+        key[~is_known] = -1
+        if self._moments is None:
+            offset = np.clip(at, header.first - 1, header.last + 1) - header.first
+        else:
+            offset = np.searchsorted(self._moments, at, side="right") - 1
+        start = key * header.span
+        needle = start + offset
+        by = np.argsort(needle)
+        restore = np.empty_like(by)
+        restore[by] = np.arange(len(by))
+        start = start[by]
+        row = np.searchsorted(order, needle[by], side="right") - 1
+        is_found = (row >= 0) & (start >= 0)
+        row = np.maximum(row, 0)
+        if len(order):
+            is_found &= order[row] >= start
+        is_visible = is_found
+        ttl = self._view["ttl_us"]
+        if ttl is not None:
+            # Unsigned: a label may be at infinity, and the difference is never negative where a row was found.
+            age = at[by].view(np.uint64) - self._times(row).view(np.uint64)
+            is_visible = is_found & (age < np.uint64(ttl))
+        return Found(restore, row, start, is_found, is_visible)
+
+    def _numbers_of(self, keys: Sequence[pa.Array]) -> np.ndarray[Any, Any]:
+        """The number of each label's key, -1 where the table has no such key."""
+        import numpy as np
+
+        number = _position(self._keys[0], keys[0])
+        for values, wanted, existing in zip(self._keys[1:], keys[1:], self._pairs, strict=True):
+            own = _position(values, wanted)
+            combined = np.where((number < 0) | (own < 0), -1, number * len(values) + own)
+            number = _search(existing, combined)
+        return number
+
+    def _times(self, row: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The event times of rows, in microseconds since the epoch."""
+        import numpy as np
+
+        header = self._index.header
+        if not header.rows:
+            return np.zeros(len(row), np.int64)
+        offset = self._index.order[row] % header.span
+        return np.asarray(offset + header.first if self._moments is None else self._moments[offset])
+
+    def _values(self, found: Found, feature: Mapping[str, Any]) -> pa.Array:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        column, default = self._columns[feature["name"]], self._defaults[feature["name"]]
+        row, has_value = found.row, found.is_visible
+        if feature["ignore_nulls"] and column.null_count:
+            row, has_value = self._carried(found, feature["name"])
+        wanted = pa.array(row[found.restore], mask=~has_value[found.restore])
+        taken = pc.take(column, wanted, boundscheck=False)
+        if taken.type != default.type:
+            taken = taken.cast(default.type)
+        if not default.is_valid:
+            return taken
+        return pc.if_else(pa.array(found.is_visible[found.restore]), taken, default)
+
+    def _carried(
+        self, found: Found, name: str
+    ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """The last row with a value, of those still visible when the found row began (rule 14)."""
+        import numpy as np
+
+        if name not in self._filled:
+            self._filled[name] = np.flatnonzero(np.asarray(self._columns[name].is_valid()))
+        filled = self._filled[name]
+        if not len(filled):
+            return found.row, np.zeros(len(found.row), bool)
+        position = np.searchsorted(filled, found.row, side="right") - 1
+        row = filled[np.maximum(position, 0)]
+        has_value = found.is_visible & (position >= 0)
+        has_value &= self._index.order[row] >= found.key_start
+        if self._view["ttl_us"] is not None:
+            has_value &= self._times(found.row) - self._times(row) < self._view["ttl_us"]
+        return row, has_value
+
+    def _found_times(self, found: Found) -> pa.Array:
+        import pyarrow as pa
+
+        times, is_found = self._times(found.row)[found.restore], found.is_found[found.restore]
+        return pa.array(times, pa.int64(), mask=~is_found).cast(pa.timestamp("us", "UTC"))
+
+
+def _status(found: Found) -> pa.Array:
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    number = np.where(found.is_visible, 0, np.where(found.is_found, 1, 2))
+    return pc.take(pa.array(_STATUSES), pa.array(number[found.restore]))
+
+
+def _position(values: pa.Array, wanted: pa.Array) -> np.ndarray[Any, Any]:
+    """Where each wanted value stands among distinct, sorted ones; -1 where it does not or is NULL."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_integer(values.type):
+        if wanted.type != values.type:
+            wanted = wanted.cast(values.type)
+        found = pc.index_in(wanted, value_set=values, skip_nulls=True)
+        return np.array(found.fill_null(-1), dtype=np.int64)
+    plain, is_known = _plain(wanted)
+    sorted_values = np.asarray(values)
+    if not len(sorted_values):
+        return np.full(len(plain), -1, np.int64)
+    least, most = int(sorted_values[0]), int(sorted_values[-1])
+    if most - least + 1 == len(sorted_values):
+        is_known &= (plain >= least) & (plain <= most)
+        return np.where(is_known, plain - least, -1)
+    number = _search(sorted_values, plain)
+    number[~is_known] = -1
+    return number
+
+
+def _search(values: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Positions in sorted distinct values, -1 where absent."""
+    import numpy as np
+
+    if not len(values):
+        return np.full(len(wanted), -1, np.int64)
+    position = np.minimum(np.searchsorted(values, wanted), len(values) - 1)
+    return np.where(values[position] == wanted, position, -1)
+
+
+def _plain(array: pa.Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """An array of integers or moments as int64, and which of it is not NULL."""
+    import numpy as np
+    import pyarrow as pa
+
+    numbers = array.view(pa.int64()) if pa.types.is_timestamp(array.type) else array
+    is_known = np.asarray(numbers.is_valid()).copy()
+    return np.asarray(numbers.fill_null(0) if numbers.null_count else numbers), is_known
+
+
+def _defaults(
+    connection: duckdb.DuckDBPyConnection, view: Mapping[str, Any]
+) -> dict[str, pa.Scalar]:
+    """Each feature's default in the type that SQL gives a column of its values and this default."""
+    columns = ", ".join(
+        f"CASE WHEN false THEN {quote(f['name'])} ELSE {f['default_sql']} END AS {quote(f['name'])}"
+        for f in view["features"]
+    )
+    sql = f"SELECT {columns} FROM (SELECT 1) LEFT JOIN (SELECT * FROM {view['relation']} LIMIT 0) ON true"
+    found = connection.sql(sql).to_arrow_table()
+    return {f["name"]: found.column(i)[0] for i, f in enumerate(view["features"])}

@@ -97,7 +97,8 @@ def _cli() -> Iterator[str]:
     yield "Settings that all commands read are [environment variables](settings.md)."
     yield ""
     found = sorted(command_line(), key=lambda pair: pair[0])
-    listed = [(words, command) for words, command in found if not hasattr(command, "commands")]
+    # A group with an argument of its own is a command as well: `featmill train SPINE`, `featmill train verify`.
+    listed = [pair for pair in found if not hasattr(pair[1], "commands") or _arguments(pair[1])]
     rows = (
         (f"[`{words}`](#{words.replace(' ', '-')})", _plain(_first(command.help)))
         for words, command in listed
@@ -111,8 +112,12 @@ def _cli() -> Iterator[str]:
         yield from _parameters(command)
 
 
+def _arguments(command: Any) -> list[Any]:  # noqa: ANN401 - typer's commands are not typed
+    return [p for p in command.params if p.param_type_name == "argument"]
+
+
 def _parameters(command: Any) -> Iterator[str]:  # noqa: ANN401 - typer's commands are not typed
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    arguments = _arguments(command)
     options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
     rows = ((_code(p.name.upper()), _plain(p.help or "")) for p in arguments)
     yield from _table(("argument", "meaning"), rows)
@@ -269,6 +274,7 @@ _HOMES = {
     "FeatureTableDeclaration": "of a model",
     "FeatureDeclaration": "of a column",
     "FeatureServiceDeclaration": "of an exposure `type: ml`",
+    "LabelDeclaration": "of a model of labels",
 }
 
 

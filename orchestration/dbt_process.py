@@ -6,6 +6,7 @@ share its process (a scheduler's worker) runs `featmill build` in one of its own
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import chdir, contextmanager
@@ -16,11 +17,14 @@ from featmill.errors import AsOfError, BuildError, BuildLocked, SettingError, So
 from featmill.warehouse.project_graph import dated_nodes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from dbt.artifacts.schemas.results import NodeResult as DbtResult
     from dbt.contracts.graph.manifest import Manifest
     from dbt_common.events.base_types import EventMsg
 
     from featmill.settings import Settings
+    from orchestration.build_database import BuildDatabase
 
 _FAILED = frozenset({"error", "fail", "runtime error"})
 
@@ -115,7 +119,7 @@ class DbtProcess:
             SourceError: a source file is missing.
             BuildError: dbt could not run at all. A node that failed is in the outcome, not raised.
         """
-        self._parsed()
+        self.manifest
         outcomes: list[BuildOutcome] = []
         for as_of in as_ofs:
             # dbt writes its artifacts once: that costs half as much as a date's models.
@@ -132,6 +136,38 @@ class DbtProcess:
             if outcomes[-1].failures:
                 break
         return outcomes
+
+    def build_nodes(
+        self, as_of: str, selected: Sequence[str], on_node: Progress | None = None
+    ) -> BuildOutcome:
+        """Run `dbt build` of a selection at one as_of.
+
+        Raises:
+            BuildLocked, AsOfError, SourceError, BuildError: as `build`.
+        """
+        arguments = ["--select", *selected, "--no-write-json"]
+        with moment_variables(as_of):
+            return self._build_once(as_of, arguments, on_node)
+
+    @contextmanager
+    def database(self) -> Iterator[BuildDatabase]:
+        """The build database as dbt opens it, between two of its runs.
+
+        Raises:
+            BuildLocked: another process holds it.
+            BuildError: dbt could not parse the project.
+        """
+        from orchestration.build_database import opened
+
+        manifest = self.manifest
+        with chdir(self.settings.root):
+            try:
+                with opened(manifest) as database:
+                    yield database
+            except Exception as error:
+                if _is_lock(str(error)):
+                    raise _translated(str(error)) from error
+                raise
 
     def deps(self) -> None:
         """Install the project's packages (`packages.yml`).
@@ -152,6 +188,17 @@ class DbtProcess:
         )
         return [tuple(row.values()) for row in shown.rows]
 
+    def write_model(self, name: str, path: Path) -> None:
+        """Write a model's rows as a Parquet file, by dbt itself: nobody else opens the build database.
+
+        Raises:
+            BuildError: there is no such model, or it was not built.
+            BuildLocked: another process holds the build database.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arguments = json.dumps({"model": name, "path": str(path)})
+        self._invoke(["run-operation", "featmill.write_model", "--args", arguments])
+
     def docs(self) -> None:
         """Write dbt's static documentation, `target/static_index.html`.
 
@@ -160,7 +207,13 @@ class DbtProcess:
         """
         self._invoke(["docs", "generate", "--static"])
 
-    def _parsed(self) -> Manifest:
+    @property
+    def manifest(self) -> Manifest:
+        """The parsed project, which every run of this process shares.
+
+        Raises:
+            BuildError: dbt could not parse it.
+        """
         if self._manifest is None:
             self.parse()
         if self._manifest is None:
@@ -205,7 +258,7 @@ class DbtProcess:
 
     def _dated_nodes(self) -> list[str]:
         """Selectors of the models that a further date builds again."""
-        manifest = self._parsed()
+        manifest = self.manifest
         return sorted(
             ".".join(manifest.nodes[unique_id].fqn) for unique_id in dated_nodes(manifest)
         )

@@ -22,6 +22,7 @@ __all__ = [
     "FeatureDeclaration",
     "FeatureServiceDeclaration",
     "FeatureTableDeclaration",
+    "LabelDeclaration",
     "parse_duration",
 ]
 
@@ -256,4 +257,17 @@ class FeatureServiceDeclaration(Declaration):
 
     features: Names | None = Field(
         default=None, description="a list of view:feature, or no key at all for every feature"
+    )
+
+
+class LabelDeclaration(Declaration):
+    """`config.meta.label` of a model of labels: when a label is known (rule 17)."""
+
+    STAND_IN: ClassVar[dict[str, Any]] = {"horizon": timedelta(days=1)}
+
+    horizon: Duration = Field(
+        description="how long after `at` a label is decided, a duration such as 30d"
+    )
+    at: Annotated[str, Field(min_length=1)] | None = Field(
+        default=None, description="the column a label's horizon begins at"
     )

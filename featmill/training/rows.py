@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -31,20 +32,29 @@ if TYPE_CHECKING:
 _BATCH_ROWS = 65_536
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TrainingRows:
     """The rows of a training set, to be read once, while what made them is open.
 
     `spine` is the spine's identity; `labels` how many rows are mature and not; `choices` the engine of each view;
     `evaluated_at` says of each `view:feature` whether its value is a `snapshot`'s or was computed at the `spine`'s
-    time.
+    time. Nothing is joined before `reader` is asked for.
     """
 
-    reader: pa.RecordBatchReader
+    begin: Callable[[], pa.RecordBatchReader]
     spine: dict[str, Any]
     labels: dict[str, int]
     choices: tuple[planner.Choice, ...]
-    evaluated_at: dict[str, str] = field(default_factory=dict)
+    evaluated_at: dict[str, str]
+
+    @cached_property
+    def reader(self) -> pa.RecordBatchReader:
+        """The rows in the spine's order.
+
+        Raises:
+            SpineError, LakeError: now or while it is read: the spine or what was released cannot be read.
+        """
+        return self.begin()
 
     @property
     def columns(self) -> list[str]:
@@ -76,10 +86,14 @@ def training_rows(recipe: Recipe, lake: Lake, source: SpineSource) -> Iterator[T
         identity = source_identity(opened, source, relation)
         with _translated(source):
             plan = planner.plan(opened, join, engine=recipe.engine)
-            joined = plan.reader(_BATCH_ROWS)
-        reader = _answer(joined, recipe, spine, source)
+
+        def begin() -> pa.RecordBatchReader:
+            with _translated(source):
+                joined = plan.reader(_BATCH_ROWS)
+            return _answer(joined, recipe, spine, source)
+
         evaluated = {f"{t.name}:{f.name}": "snapshot" for t in recipe.tables for f in t.features}
-        yield TrainingRows(reader, identity, labels, plan.explain(), evaluated)
+        yield TrainingRows(begin, identity, labels, plan.explain(), evaluated)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from featmill.contract.rules.columns import COLUMN_RULES
 from featmill.contract.rules.keys_of_meta import misplaced_keys
+from featmill.contract.rules.labels import misdeclared_labels
 from featmill.contract.rules.project import PROJECT_RULES
 from featmill.contract.rules.services import SERVICE_RULES
 from featmill.contract.rules.tables import TABLE_RULES
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 def judge(declared: Declared) -> Iterator[Mistake]:
     """Every mistake in what is declared, as the rules find them."""
     yield from misplaced_keys(declared)
+    yield from misdeclared_labels(declared)
     for rule in PROJECT_RULES:
         yield from rule(declared)
     for table in declared.tables:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from functools import cache
+from hashlib import md5
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,9 +25,20 @@ _MACROS = {
         "_declared_windows",
         "_finished_column",
         "_quoted",
+        "_retile_sql",
         "_require_aggregate",
+        "_tile_plan",
+        "_tile_start",
+        "_tile_width",
+        "_tiled_column",
+        "_tiles_bookmark",
+        "_tiles_fit",
+        "_tiles_sql",
+        "_touched_tiles",
+        "_window_edges",
         "_window_filter",
         "_windowed_column",
+        "_windows_of_tiles",
         "calendar_start",
         "in_calendar",
         "in_window",
@@ -67,8 +80,11 @@ def _compiled() -> SimpleNamespace:
         "exceptions": SimpleNamespace(raise_compiler_error=_refuse),
         "execute": True,
         "featmill": namespace,
+        "local_md5": lambda text: md5(text.encode(), usedforsecurity=False).hexdigest(),
         "modules": SimpleNamespace(re=re),
         "return": _leave,
+        "run_query": lambda sql: namespace.run_query(sql),
+        "tojson": json.dumps,
     }
     for folder, names in _MACROS.items():
         for name in names:

@@ -29,7 +29,7 @@ def test_a_macro_sees_what_another_returns():
     sql = render("window_start", "t", "7d", "1h", delay="1d")
 
     assert f"to_microseconds({8 * 86_400_000_000})" in sql
-    assert sql.startswith("time_bucket(to_microseconds(3600000000)")
+    assert str(sql).startswith("time_bucket(to_microseconds(3600000000)")
 
 
 def test_what_a_macro_refuses_is_an_error_of_the_contract():

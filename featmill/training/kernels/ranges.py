@@ -1,0 +1,172 @@
+"""Questions about ranges of sorted events, many at once: where a window begins and ends, and what lies in it.
+
+A range is `[low, high)`, positions in an array of events. Every function answers for arrays of ranges and costs no
+Python per range.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.int64]
+
+#: Up to this many events a range is looked at one by one; beyond, whole blocks of it are.
+_BLOCK = 64
+#: How many (range, event) pairs are held at a time.
+_PAIRS = 1 << 22
+
+
+def lower_bound(times: Numbers, low: Numbers, high: Numbers, moments: Numbers) -> Numbers:
+    """For each range of sorted times, the first position whose time is not before the moment, or its end."""
+    low, high = low.copy(), high.copy()
+    longest = int((high - low).max(initial=0))
+    last = max(len(times) - 1, 0)
+    for _ in range(longest.bit_length()):
+        middle = (low + high) >> 1
+        before = (times[np.minimum(middle, last)] < moments) & (low < high)
+        low = np.where(before, middle + 1, low)
+        high = np.where(before, high, middle)
+    return low
+
+
+def before(mask: NDArray[np.bool_]) -> Numbers:
+    """How many are marked before each position, and at the end how many there are."""
+    counted = np.zeros(len(mask) + 1, np.int64)
+    np.cumsum(mask, out=counted[1:])
+    return counted
+
+
+def prefix_sums(values: Numbers) -> Numbers:
+    """Sums up to each position. They may wrap around 64 bits: a difference of two is right where it fits itself."""
+    sums = np.zeros(len(values) + 1, np.int64)
+    np.cumsum(values, out=sums[1:])
+    return sums
+
+
+def largest_segment_sum(values: NDArray[np.float64], offsets: Numbers) -> float:
+    """The largest sum of magnitudes in any segment: a bound on the sum of any range within one."""
+    starts = offsets[:-1][np.diff(offsets) > 0]
+    if len(starts) == 0:
+        return 0.0
+    return float(np.add.reduceat(np.abs(values), starts).max())
+
+
+def extremes(
+    values: Numbers, tables: list[Numbers], low: Numbers, high: Numbers, choose: np.ufunc
+) -> Numbers:
+    """The least (`np.minimum`) or greatest (`np.maximum`) of each range; none may be empty.
+
+    `tables` are those of `block_tables`. A long range is its ragged ends and two overlapping runs of whole blocks.
+    """
+    found = np.empty(len(low), np.int64)
+    short = high - low <= 2 * _BLOCK
+    found[short] = _reduced(values, low[short], high[short], choose)
+    long = ~short
+    if long.any():
+        first, last = -(-low[long] // _BLOCK), high[long] // _BLOCK
+        level = np.frexp(last - first)[1] - 1
+        inner = np.empty(len(first), np.int64)
+        for height in np.unique(level):
+            at = level == height
+            table = tables[height]
+            inner[at] = choose(table[first[at]], table[last[at] - (1 << int(height))])
+        # An end may be empty: then it repeats an event of the range.
+        left = _reduced(values, low[long], np.maximum(first * _BLOCK, low[long] + 1), choose)
+        right = _reduced(values, np.minimum(last * _BLOCK, high[long] - 1), high[long], choose)
+        found[long] = choose(choose(left, right), inner)
+    return found
+
+
+def block_tables(values: Numbers, choose: np.ufunc) -> list[Numbers]:
+    """Sparse tables over whole blocks of 64 events: `tables[k][i]` is the extreme of blocks `i` to `i + 2**k`."""
+    blocks = len(values) // _BLOCK
+    if blocks == 0:
+        return []
+    tables = [choose.reduce(values[: blocks * _BLOCK].reshape(blocks, _BLOCK), axis=1)]
+    while len(tables[-1]) > (step := 1 << (len(tables) - 1)):
+        tables.append(choose(tables[-1][:-step], tables[-1][step:]))
+    return tables
+
+
+def _reduced(values: Numbers, low: Numbers, high: Numbers, choose: np.ufunc) -> Numbers:
+    """`choose` over each range; none may be empty. `values` has one more element, which belongs to no range."""
+    if len(low) == 0:
+        return np.empty(0, np.int64)
+    edges = np.empty(2 * len(low), np.int64)
+    edges[0::2], edges[1::2] = low, high
+    # reduceat also answers for what lies between two ranges, and after the last: every second answer is ours.
+    found: Numbers = choose.reduceat(values[: int(high.max()) + 1], edges)[0::2]
+    return found
+
+
+def previous(codes: Numbers, segments: Numbers) -> Numbers:
+    """For each event the position of the one before it with its code in its segment, or -1."""
+    order = np.lexsort((codes, segments))
+    same = (codes[order][1:] == codes[order][:-1]) & (segments[order][1:] == segments[order][:-1])
+    found = np.full(len(codes), -1, np.int64)
+    found[order[1:][same]] = order[:-1][same]
+    return found
+
+
+def distinct(earlier: Numbers, low: Numbers, high: Numbers) -> Numbers:
+    """How many distinct codes each range holds: those of its events whose code was last met before it.
+
+    `earlier` is `previous` of the codes.
+    """
+    found = np.zeros(len(low), np.int64)
+    for part, positions, starts in _pairs(low, high):
+        lengths = high[part] - low[part]
+        new = earlier[positions] < np.repeat(low[part], lengths)
+        found[part] = np.add.reduceat(new, starts, dtype=np.int64)
+    return found
+
+
+def most_frequent(codes: Numbers, low: Numbers, high: Numbers) -> Numbers:
+    """The code that each range holds most often, of ties the least; no range may be empty.
+
+    `codes` count from 0 without large gaps.
+    """
+    found = np.empty(len(low), np.int64)
+    width = int(codes.max(initial=0)) + 1
+    for part, positions, _ in _pairs(low, high):
+        rows = np.repeat(np.arange(len(low[part])), high[part] - low[part])
+        pairs = np.sort(rows * width + codes[positions])
+        runs = np.flatnonzero(np.append(True, pairs[1:] != pairs[:-1]))
+        counts = np.diff(np.append(runs, len(pairs)))
+        row, code = np.divmod(pairs[runs], width)
+        # The more often first, of ties the smaller code.
+        rank = counts * width + (width - 1 - code)
+        best = np.maximum.reduceat(rank, np.flatnonzero(np.append(True, row[1:] != row[:-1])))
+        found[part] = width - 1 - best % width
+    return found
+
+
+def newest(low: Numbers, high: Numbers, count: int) -> tuple[Numbers, Numbers]:
+    """The positions of up to `count` newest events of each range, newest first, and how many there are of each."""
+    lengths = np.minimum(high - low, count)
+    ends = np.cumsum(lengths)
+    back = np.arange(int(ends[-1]) if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+    return np.repeat(high, lengths) - 1 - back, lengths
+
+
+def _pairs(low: Numbers, high: Numbers) -> Iterator[tuple[NDArray[np.int64], Numbers, Numbers]]:
+    """The ranges that are not empty, a few at a time: which, their events' positions, each one's begin."""
+    filled = np.flatnonzero(high > low)
+    total = np.cumsum((high - low)[filled])
+    begin = 0
+    while begin < len(filled):
+        done = int(total[begin - 1]) if begin else 0
+        end = max(int(np.searchsorted(total, done + _PAIRS, side="right")), begin + 1)
+        part = filled[begin:end]
+        lengths = (high - low)[part]
+        starts = np.cumsum(lengths) - lengths
+        positions = np.arange(int(lengths.sum())) + np.repeat(low[part] - starts, lengths)
+        yield part, positions, starts
+        begin = end

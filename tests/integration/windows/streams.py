@@ -115,7 +115,7 @@ def rarely(value: Any, otherwise: st.SearchStrategy[Any]) -> st.SearchStrategy[A
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, calendars: bool = True) -> Case:
+def cases(draw: st.DrawFn, *, calendars: bool = True, at_least: int = 2) -> Case:
     window, hop, delay = (draw(st.sampled_from(from_)) for from_ in (WINDOWS, HOPS, DELAYS))
     base = draw(st.sampled_from(BASES))
     if calendars and draw(st.integers(0, 3)) == 0:
@@ -160,7 +160,7 @@ def cases(draw: st.DrawFn, *, calendars: bool = True) -> Case:
             pieces=st.sampled_from([0, 1, 2, -1, 50_000, 2**31 - 1, -(2**31), None]),
             grams=st.one_of(st.integers(-9999, 9999), st.none()),
         ),
-        min_size=2,
+        min_size=at_least,
         max_size=16,
         # Of copies that tie in both moments the content decides, which only SQL knows.
         unique_by=lambda s: (s.scan_id, s.at, s.known),

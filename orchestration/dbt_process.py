@@ -119,7 +119,6 @@ class DbtProcess:
             SourceError: a source file is missing.
             BuildError: dbt could not run at all. A node that failed is in the outcome, not raised.
         """
-        self.manifest
         outcomes: list[BuildOutcome] = []
         for as_of in as_ofs:
             # dbt writes its artifacts once: that costs half as much as a date's models.
@@ -138,14 +137,14 @@ class DbtProcess:
         return outcomes
 
     def build_nodes(
-        self, as_of: str, selected: Sequence[str], on_node: Progress | None = None
+        self, as_of: str, selection: Sequence[str], on_node: Progress | None = None
     ) -> BuildOutcome:
-        """Run `dbt build` of a selection at one as_of.
+        """Run `dbt build` at one as_of with dbt's own arguments of selection.
 
         Raises:
             BuildLocked, AsOfError, SourceError, BuildError: as `build`.
         """
-        arguments = ["--select", *selected, "--no-write-json"]
+        arguments = [*selection, "--no-write-json"]
         with moment_variables(as_of):
             return self._build_once(as_of, arguments, on_node)
 

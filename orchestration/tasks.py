@@ -120,8 +120,8 @@ def build(
         broken = [result for result in outcome.failures if not result.is_test]
         failed = [result for result in outcome.failures if result.is_test]
         if broken:
-            told = [_told("could not be built", broken)]
-            raise BuildError("\n".join([*told, *([_told("failed", failed)] if failed else [])]))
+            lines = [told("could not be built", broken)]
+            raise BuildError("\n".join([*lines, *([told("failed", failed)] if failed else [])]))
     return outcomes
 
 
@@ -136,7 +136,7 @@ def gate(outcomes: Sequence[BuildOutcome]) -> int:
         failed = [result for result in outcome.results if result.is_test and result.failed]
         if failed:
             raise GateFailed(
-                _told("failed", failed),
+                told("failed", failed),
                 hint="nothing of these tables was published and no release was made; the previous release serves on",
             )
         passed += sum(1 for result in outcome.results if result.is_test)
@@ -153,7 +153,7 @@ def released(settings: Settings, as_of: str | None = None) -> Release:
     registry = open_registry(settings.lake_dir)
     if as_of is None:
         return registry.newest()
-    moment = _moment(as_of)
+    moment = moment_of(as_of)
     found = [release for release in registry.releases() if release.as_of == moment]
     if not found:
         raise NoRelease(
@@ -163,8 +163,12 @@ def released(settings: Settings, as_of: str | None = None) -> Release:
     return found[-1]
 
 
-def _moment(text: str) -> datetime:
-    """An as_of as a build takes it (rule 1: a moment without its zone is none)."""
+def moment_of(text: str) -> datetime:
+    """An as_of as a build takes it: a UTC day, or a moment with its zone (rule 1: without one it is none).
+
+    Raises:
+        AsOfError: it is neither.
+    """
     expected = f"an as_of is a UTC day (2026-01-31) or a moment with its zone, got {text!r}"
     try:
         moment = datetime.fromisoformat(text)
@@ -175,6 +179,7 @@ def _moment(text: str) -> datetime:
     return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
 
 
-def _told(what: str, results: Sequence[NodeResult]) -> str:
+def told(what: str, results: Sequence[NodeResult]) -> str:
+    """Results as an error tells of them: how many, then one a line with what dbt said."""
     lines = [f"  {result.name}: {result.message.strip()}" for result in results]
     return "\n".join([f"{len(results)} {what}:", *lines])

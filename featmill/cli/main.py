@@ -12,6 +12,7 @@ from types import FrameType
 import typer
 
 from featmill.cli import (
+    backfill,
     build,
     check,
     conformance,
@@ -20,6 +21,7 @@ from featmill.cli import (
     export,
     generate,
     iceberg,
+    intervals,
     online,
     snapshots,
     train,
@@ -35,6 +37,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 for module in (
+    backfill,
     build,
     check,
     conformance,
@@ -42,6 +45,7 @@ for module in (
     export,
     generate,
     iceberg,
+    intervals,
     online,
     snapshots,
     train,

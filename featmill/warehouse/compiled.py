@@ -56,7 +56,8 @@ class DbtCompiler:
     def compile(self, node: Any, **context: Any) -> str:  # noqa: ANN401
         """Have dbt compile a node now; `context` overrides what its Jinja sees."""
         compiled = copy.deepcopy(node)
-        compiled.compiled, compiled.compiled_code = False, None
+        # Else dbt takes an env_var it meets for one that it met in parsing.
+        compiled.compiled, compiled.compiled_code = True, None
         compiled.extra_ctes_injected, compiled.extra_ctes = False, []
         return str(
             self._compiler.compile_node(

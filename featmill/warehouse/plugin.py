@@ -136,8 +136,7 @@ class Plugin(BasePlugin):
             manifest, invocation_id, parse_moment(as_of), json.loads(failed)
         )
         if release is not None:
-            write_features_database(self.home / "features.duckdb", self.session.registry)
-            self._mirror(manifest)
+            self.show_released(manifest)
             return json.dumps({"said": said, "views": {}})
         views = {}
         for (run, node), (snapshot, _) in self.session.published.items():
@@ -146,7 +145,13 @@ class Plugin(BasePlugin):
                 views[node] = relation_sql(released)
         return json.dumps({"said": said, "views": views})
 
-    def _mirror(self, manifest: Manifest) -> None:
+    def show_released(self, manifest: Manifest) -> None:
+        """Bring what readers open beside the lake up to date: the features database, and mirrors.
+
+        Raises:
+            LakeError: one could not be written.
+        """
+        write_features_database(self.home / "features.duckdb", self.session.registry)
         declared = {
             node.name: (feature_table_of(candidate_of(manifest, unique_id)) or {}).get("formats")
             for unique_id, node in manifest.nodes.items()

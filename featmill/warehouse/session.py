@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featmill.errors import GateFailed, LakeError, SourceError
+from featmill.warehouse.attempts import Attempt, Attempts
 from featmill.warehouse.event_log import append_events
 from featmill.warehouse.gate import Gate
 from featmill.warehouse.identity import SourceRelation, parse_moment
@@ -119,6 +120,7 @@ class Session:
         nodes = sorted(u for u, node in manifest.nodes.items() if is_published(node))
         held_back = [u.split(".")[2] for u in failed if _is_behind(manifest, u, nodes)]
         if held_back:
+            self._note(manifest, as_of, nodes, failed)
             return (
                 None,
                 f"no release: {', '.join(held_back)} failed; the previous release stays the newest",
@@ -140,14 +142,27 @@ class Session:
                 "nor of an earlier release there"
             )
         release, is_new = self.registry.commit(as_of, members, str(manifest.metadata.project_name))
+        Attempts(self.lake.root).clear(as_of)
         did = "released" if is_new else "unchanged release"
         return release, f"{did} {release.release_id} ({len(members)} tables)"
+
+    def _note(
+        self, manifest: Manifest, as_of: datetime, publish_nodes: list[str], failed: list[str]
+    ) -> None:
+        """Keep what failed, table by table: the lake does not show an attempt that came to nothing."""
+        why = {}
+        for node in publish_nodes:
+            behind = [u.split(".")[2] for u in failed if _is_behind(manifest, u, [node])]
+            if behind:
+                why[manifest.nodes[node].name] = ", ".join(behind)
+        Attempts(self.lake.root).note(Attempt(as_of, why))
 
     def _order(
         self, cursor: duckdb.DuckDBPyConnection, manifest: Manifest, request: Request
     ) -> PublishOrder:
         node = manifest.nodes[request.publish_node]
         candidate = candidate_of(manifest, request.publish_node)
+        declared = feature_table_of(candidate) or {}
         sql = f"select * from {candidate.relation_name}"
         _require_plain(node.name, request.text, sql)
         versions = [
@@ -159,7 +174,9 @@ class Session:
             sql=sql,
             as_of=parse_moment(request.as_of),
             cut_off=parse_moment(request.cut_off),
-            join_keys=tuple((feature_table_of(candidate) or {})["join_keys"]),
+            join_keys=tuple(declared["join_keys"]),
+            event_time=candidate.config.event_time,
+            storage=declared.get("storage", "auto"),
             tenant=str((candidate.config.meta or {}).get("tenant", "default")),
             version=str(candidate.version or 1),
             fingerprint=request.fingerprint,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,20 +14,23 @@ from featmill.errors import FeatmillError, LakeError, SpineError
 from featmill.training import planner
 from featmill.training.labels import mature_rows
 from featmill.training.recipe import all_snapshots, snapshots_of
+from featmill.training.request import Added
 from featmill.training.served import EPOCH, served_view, with_epochs
 from featmill.training.spine import MOMENT, SpineColumns, check_spine
 from featmill.training.spine_source import open_source, source_identity
+from featmill.training.spine_windows import Beside, at_spine, evaluate_windows, window_types
 from featmill.training.views import answer_columns, check_names, check_released, said, view_of
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-    from featmill.contract.catalog import FeatureTable
     from featmill.training.request import Recipe
     from featmill.training.spine import Spine
     from featmill.training.spine_source import SpineSource
+    from featmill.training.spine_windows import WindowsOf
     from featmill.warehouse.lake import Lake
+    from featmill.warehouse.model import Snapshot
 
 _BATCH_ROWS = 65_536
 
@@ -69,31 +72,47 @@ def training_rows(recipe: Recipe, lake: Lake, source: SpineSource) -> Iterator[T
     Raises:
         SpineError: the spine cannot be read, lacks a column, has NULLs, immature labels or a key of another kind.
         LakeError: what was released cannot be read, or no snapshot of it has a wanted feature.
+        UsageError: a window is to be evaluated at the spine's times and its table keeps no events.
     """
     with TemporaryDirectory(prefix="featmill-") as scratch, _connection(recipe, scratch) as opened:
         relation = open_source(opened, source, Path(scratch))
         wanted = SpineColumns(recipe.time, recipe.keys, recipe.zone)
         spine = check_spine(opened, source.name, relation, wanted)
         check_names(spine, recipe.tables, recipe.added)
-        hidden = [MOMENT]
-        if recipe.mode == "served":
-            spine, hidden = with_epochs(spine, recipe.epochs), [MOMENT, EPOCH]
-        spine, labels = mature_rows(opened, spine, recipe)
-        views = _views(opened, recipe, lake, spine)
-        added = recipe.added
-        status = added.status or added.source_times or added.value_status
-        join = planner.Join(spine.sql, MOMENT, views, status=status, hidden=tuple(hidden))
         identity = source_identity(opened, source, relation)
+        if recipe.mode == "served":
+            spine = with_epochs(spine, recipe.epochs)
+        spine, labels = mature_rows(opened, spine, recipe)
+        snapshots = snapshots_of(lake, all_snapshots(recipe))
+        views = _views(opened, recipe, snapshots, spine)
         with _translated(source):
-            plan = planner.plan(opened, join, engine=recipe.engine)
+            windows = evaluate_windows(opened, recipe, snapshots, spine, Path(scratch))
+            plan = _plan(opened, recipe, spine, views)
 
         def begin() -> pa.RecordBatchReader:
             with _translated(source):
                 joined = plan.reader(_BATCH_ROWS)
-            return _answer(joined, recipe, spine, source)
+            return _answer(joined, recipe, spine, (source, windows))
 
-        evaluated = {f"{t.name}:{f.name}": "snapshot" for t in recipe.tables for f in t.features}
-        yield TrainingRows(begin, identity, labels, plan.explain(), evaluated)
+        yield TrainingRows(begin, identity, labels, plan.explain(), _evaluated_at(recipe))
+
+
+def _plan(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, spine: Spine, views: list[dict[str, Any]]
+) -> planner.Plan:
+    hidden = (MOMENT, EPOCH) if recipe.mode == "served" else (MOMENT,)
+    join = planner.Join(spine.sql, MOMENT, views, status=recipe.added != Added(), hidden=hidden)
+    return planner.plan(connection, join, engine=recipe.engine)
+
+
+def _evaluated_at(recipe: Recipe) -> dict[str, str]:
+    return {
+        f"{table.name}:{feature.name}": "spine"
+        if feature in at_spine(recipe, table)
+        else "snapshot"
+        for table in recipe.tables
+        for feature in table.features
+    }
 
 
 @contextmanager
@@ -112,13 +131,18 @@ def _connection(recipe: Recipe, scratch: str) -> Iterator[duckdb.DuckDBPyConnect
 
 
 def _views(
-    connection: duckdb.DuckDBPyConnection, recipe: Recipe, lake: Lake, spine: Spine
+    connection: duckdb.DuckDBPyConnection,
+    recipe: Recipe,
+    snapshots: Mapping[str, Sequence[Snapshot]],
+    spine: Spine,
 ) -> list[dict[str, Any]]:
-    snapshots = snapshots_of(lake, all_snapshots(recipe))
+    """What is looked up: every table, but of one whose windows are all evaluated elsewhere only its status."""
     views = []
     for table in recipe.tables:
         read = snapshots[table.name]
-        plain = view_of(table, table.features, read)
+        elsewhere = at_spine(recipe, table)
+        looked_up = [feature for feature in table.features if feature not in elsewhere]
+        plain = view_of(table, looked_up, read)
         check_released(connection, plain)
         if recipe.mode == "served":
             by_id = {snapshot.snapshot_id: snapshot for snapshot in read}
@@ -128,44 +152,47 @@ def _views(
 
 
 def _answer(
-    joined: pa.RecordBatchReader, recipe: Recipe, spine: Spine, source: SpineSource
+    joined: pa.RecordBatchReader,
+    recipe: Recipe,
+    spine: Spine,
+    made_of: tuple[SpineSource, Sequence[WindowsOf]],
 ) -> pa.RecordBatchReader:
     """The columns that were asked for, in their order."""
     import pyarrow as pa
 
+    source, windows = made_of
     names = [*spine.columns]
     for table in recipe.tables:
         names += answer_columns(table, recipe.added)
-    present = set(joined.schema.names)
-    fields = [joined.schema.field(n) if n in present else pa.field(n, pa.string()) for n in names]
-    schema = pa.schema(fields)
+    types = {field.name: field.type for field in joined.schema} | window_types(windows)
+    schema = pa.schema([pa.field(name, types.get(name, pa.string())) for name in names])
 
     def batches() -> Iterator[pa.RecordBatch]:
+        beside = Beside(windows)
         with _translated(source):
             for batch in joined:
-                of_values = _value_statuses(batch, recipe.tables) if len(names) > 0 else {}
-                columns = [
-                    batch.column(name) if name in present else of_values[name] for name in names
-                ]
-                yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+                columns |= beside.next(batch.num_rows)
+                if recipe.added.value_status:
+                    columns |= _value_statuses(columns, recipe)
+                yield pa.RecordBatch.from_arrays([columns[name] for name in names], schema=schema)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def _value_statuses(batch: pa.RecordBatch, tables: Sequence[FeatureTable]) -> dict[str, pa.Array]:
+def _value_statuses(columns: Mapping[str, pa.Array], recipe: Recipe) -> dict[str, pa.Array]:
     """Rule 18 for each value: `default` where the lookup found nothing that serves and a default is declared."""
     import pyarrow.compute as pc
 
     found = {}
-    for table in tables:
-        status = f"{table.name}__status"
-        if status not in batch.schema.names:
-            continue
-        column = batch.column(status)
-        filled = pc.if_else(pc.equal(column, "ok"), column, "default")
+    for table in recipe.tables:
+        elsewhere = at_spine(recipe, table)
         for feature in table.features:
-            has_default = feature.has_default and feature.default is not None
-            found[f"{table.name}__{feature.name}__status"] = filled if has_default else column
+            # Windows at the spine's times have a status of their own: whether there was any event before (rule 20).
+            status = columns[f"{table.name}__" + ("" if feature in elsewhere else "status")]
+            if feature.has_default and feature.default is not None:
+                status = pc.if_else(pc.equal(status, "ok"), status, "default")
+            found[f"{table.name}__{feature.name}__status"] = status
     return found
 
 

@@ -1,0 +1,139 @@
+"""Windows at the spine's own times, beside what a lookup finds: evaluated from the events, not from a snapshot.
+
+A snapshot answers what batch serving would have answered at a row's time; the window as it is declared ends at that
+time itself. Both are asked for: `--windows snapshot` and `--windows spine`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featmill.errors import UsageError
+from featmill.training.output import write_parquet
+from featmill.training.spine import MOMENT
+from featmill.training.windows_at import WindowsRequest, windows_at
+from featmill.warehouse.event_log import event_log_of
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+    from featmill.contract.catalog import Feature, FeatureTable
+    from featmill.training.request import Recipe
+    from featmill.training.spine import Spine
+    from featmill.warehouse.model import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class WindowsOf:
+    """The windows of one table at the spine's times, kept as Parquet; `engine` is how they were evaluated."""
+
+    table: FeatureTable
+    path: Path
+    engine: str
+
+
+def at_spine(recipe: Recipe, table: FeatureTable) -> tuple[Feature, ...]:
+    """The features of a table that a recipe evaluates at the spine's times."""
+    if recipe.windows != "spine":
+        return ()
+    return tuple(feature for feature in table.features if feature.window is not None)
+
+
+def evaluate_windows(
+    connection: duckdb.DuckDBPyConnection,
+    recipe: Recipe,
+    snapshots: Mapping[str, Sequence[Snapshot]],
+    spine: Spine,
+    scratch: Path,
+) -> list[WindowsOf]:
+    """Evaluate every window that is to be evaluated at the spine's times.
+
+    The events are those that the newest snapshot read stands on, up to its cut-off: what was learnt later is no part
+    of it.
+
+    Raises:
+        UsageError: a table has windows and keeps no events.
+        LakeError: its event log cannot be read.
+    """
+    found = []
+    for number, table in enumerate(recipe.tables):
+        features = at_spine(recipe, table)
+        if not features:
+            continue
+        log = event_log_of(snapshots[table.name][-1])
+        if log is None:
+            raise UsageError(
+                f"{table.name} keeps no events, so its windows cannot be evaluated at the spine's times",
+                hint="declare keep_events: true under its meta.feature_table and build, or use --windows snapshot",
+            )
+        request = WindowsRequest(
+            table.name, spine.sql, MOMENT, table.key_names, log, features, status=True
+        )
+        windows = windows_at(connection, request)
+        path = scratch / f"windows_{number}.parquet"
+        # Kept, since the connection streams one result at a time.
+        write_parquet(windows.reader(), path)
+        found.append(WindowsOf(table, path, windows.engine))
+    return found
+
+
+def window_types(staged: Sequence[WindowsOf]) -> dict[str, pa.DataType]:
+    """The type of each `view__feature` that is staged."""
+    import pyarrow.parquet as pq
+
+    found = {}
+    for windows in staged:
+        for field in pq.read_schema(windows.path):
+            if field.name != f"{windows.table.name}__status":
+                found[field.name] = field.type
+    return found
+
+
+class Beside:
+    """Staged columns, given in step with the batches that they stand beside."""
+
+    def __init__(self, staged: Sequence[WindowsOf]) -> None:
+        self._staged = staged
+        self._rows = [_rows_of(windows.path) for windows in staged]
+
+    def next(self, count: int) -> dict[str, pa.Array]:
+        """The next `count` rows of every column: `view__feature`, and `view__` for the status of the windows."""
+        found: dict[str, pa.Array] = {}
+        for windows, rows in zip(self._staged, self._rows, strict=True):
+            table = rows.take(count)
+            status = f"{windows.table.name}__status"
+            for name in table.schema.names:
+                column = table.column(name).combine_chunks()
+                found[f"{windows.table.name}__" if name == status else name] = column
+        return found
+
+
+class _Rows:
+    """A Parquet file's rows, in portions of any size."""
+
+    def __init__(self, batches: Iterator[pa.RecordBatch], empty: pa.Table) -> None:
+        self._batches = batches
+        self._left = empty
+
+    def take(self, count: int) -> pa.Table:
+        import pyarrow as pa
+
+        parts, wanted = [self._left], count - self._left.num_rows
+        while wanted > 0:
+            batch = next(self._batches)
+            parts.append(pa.Table.from_batches([batch]))
+            wanted -= batch.num_rows
+        table = pa.concat_tables(parts)
+        self._left = table.slice(count)
+        return table.slice(0, count)
+
+
+def _rows_of(path: Path) -> _Rows:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    return _Rows(file.iter_batches(), file.schema_arrow.empty_table())

@@ -46,6 +46,10 @@ class ColumnWriter:
         self._child: ColumnWriter | None = None
         if pa.types.is_list(kind):
             self._child = ColumnWriter(folder, f"{name}.item", kind.value_type)
+        else:
+            self._file("values")
+        if self._child is not None or _is_text(kind):
+            self._file("offsets").write((0).to_bytes(8, "little"))
 
     def append(self, array: pa.Array) -> None:
         """Append the values of an array of the column's type."""
@@ -72,8 +76,6 @@ class ColumnWriter:
         self._valid.flush()
         if self._values is not None:
             self._values.flush()
-        if self._child is not None or _is_text(self._kind):
-            self._write_offset_if_first()
         for opened in self._files.values():
             opened.close()
         names = [f"{self._name}.{part}" for part in self._files]
@@ -93,14 +95,9 @@ class ColumnWriter:
 
         measure = pc.list_value_length if self._child is not None else pc.binary_length
         lengths = np.asarray(measure(array).fill_null(0), dtype=np.int64)
-        self._write_offset_if_first()
         ends = np.cumsum(lengths) + self._end
         self._file("offsets").write(ends.tobytes())
         self._end = int(ends[-1]) if len(ends) else self._end
-
-    def _write_offset_if_first(self) -> None:
-        if "offsets" not in self._files:
-            self._file("offsets").write((0).to_bytes(8, "little"))
 
     def _append_text(self, array: pa.Array) -> None:
         """The bytes of the texts without what NULLs may hide: written anew where they could hide any."""
@@ -112,8 +109,6 @@ class ColumnWriter:
         bounds = np.frombuffer(offsets, np.int64)[plain.offset : plain.offset + len(plain) + 1]
         if len(plain) and data is not None:
             self._file("values").write(memoryview(data)[bounds[0] : bounds[-1]])
-        else:
-            self._file("values")
 
 
 class _Bits:

@@ -14,7 +14,7 @@ from uuid import uuid4
 from featmill.errors import IndexUnusable
 from featmill.warehouse.columns import literal, quote
 from featmill.warehouse.identity import only_row
-from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, relation_sql
+from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN
 from featmill.warehouse.row_index import (
     FORMAT,
     MOST,
@@ -44,33 +44,41 @@ _ZONED = "TIMESTAMP WITH TIME ZONE"
 _TIME = "_featmill_time"
 
 
-def build_index(snapshots: Sequence[Snapshot], keys: Sequence[str], event_time: str) -> Path:
+@dataclass(frozen=True, slots=True)
+class IndexSource:
+    """What an index is built of: the released snapshots of one table, as `lake.relation_sql` reads them."""
+
+    snapshots: Sequence[Snapshot]
+    relation: str
+    keys: tuple[str, ...]
+    event_time: str
+
+
+def build_index(source: IndexSource) -> Path:
     """Build the index of these released snapshots of one table, and drop those of others; returns its folder.
 
     Raises:
-        IndexUnusable: a key is neither integer nor text, or the time is not a moment.
-        LakeError: the snapshots cannot be read.
+        IndexUnusable: a key is neither integer nor text, the time is not a moment, or the folder cannot be written.
     """
     import duckdb
 
-    relation = relation_sql(snapshots)
-    root = index_root(snapshots)
-    wanted = fingerprint(snapshots, relation)
+    root = index_root(source.snapshots)
+    wanted = fingerprint(source.snapshots, source.relation)
     aside = root / f".building-{os.getpid()}-{uuid4().hex[:8]}"
-    aside.mkdir(parents=True)
+    table = source.snapshots[0].table
     try:
+        aside.mkdir(parents=True)
         with duckdb.connect(config={"memory_limit": _MEMORY}) as connection:
             connection.execute("SET TimeZone = 'UTC'")
             connection.execute(f"SET temp_directory = {literal(str(aside / 'sort'))}")
-            build = _Build(connection, aside, f"({relation})", tuple(keys), event_time)
-            header = build.run(wanted, snapshots)
+            header = _Build(connection, aside, source).run(wanted)
         shutil.rmtree(aside / "sort", ignore_errors=True)
         write_header(aside, header)
         return _install(root, aside, wanted)
+    except IndexUnusable as error:
+        raise IndexUnusable(f"{table} has no index: {error.message}") from error
     except (duckdb.Error, OSError) as error:
-        raise IndexUnusable(
-            f"the index of {snapshots[0].table} could not be built: {error}"
-        ) from error
+        raise IndexUnusable(f"{table} has no index: it could not be built: {error}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -99,17 +107,17 @@ def _is_being_built(path: Path) -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
 class _Build:
-    """One build: `relation` is the snapshots' rows, in parentheses."""
+    """One build into a folder."""
 
-    connection: duckdb.DuckDBPyConnection
-    folder: Path
-    relation: str
-    keys: tuple[str, ...]
-    event_time: str
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, folder: Path, source: IndexSource
+    ) -> None:
+        self.connection, self.folder, self.source = connection, folder, source
+        self.relation = f"({source.relation})"
+        self.keys, self.event_time = source.keys, source.event_time
 
-    def run(self, wanted: str, snapshots: Sequence[Snapshot]) -> Header:
+    def run(self, wanted: str) -> Header:
         """Write every file but the header."""
         types = self._types()
         bounds = self._bounds()
@@ -131,12 +139,12 @@ class _Build:
                 rows += batch.num_rows
         files = {n: tuple(w.close()) for n, w in zip(features, writers, strict=True)}
         kinds = ["text" if types[key] == "VARCHAR" else "integer" for key in self.keys]
-        keys, pairs = self._write_keys(numbering.tuples(), kinds)
+        keys, pairs = self._write_keys(numbering.tuples(schema), kinds)
         return Header(
             format=FORMAT,
             fingerprint=wanted,
-            table=snapshots[0].table,
-            snapshots=tuple(s.snapshot_id for s in snapshots),
+            table=self.source.snapshots[0].table,
+            snapshots=tuple(s.snapshot_id for s in self.source.snapshots),
             rows=rows,
             keys=keys,
             pairs=pairs,
@@ -289,12 +297,14 @@ class _Numbering:
         at = times - bounds.first if ranks is None else np.searchsorted(ranks, times)
         return np.asarray(key * bounds.span + at, dtype=np.int64)
 
-    def tuples(self) -> list[pa.Array]:
+    def tuples(self, schema: pa.Schema) -> list[pa.Array]:
         """The distinct keys, column by column, in order."""
         import pyarrow as pa
 
+        kinds = [schema.field(position).type for position in range(self._count)]
         return [
-            pa.concat_arrays(parts) if parts else pa.array([], pa.int64()) for parts in self._found
+            pa.concat_arrays(parts) if parts else pa.array([], kind)
+            for parts, kind in zip(self._found, kinds, strict=True)
         ]
 
     def _changes(self, columns: list[pa.Array]) -> np.ndarray[Any, Any]:

@@ -30,24 +30,18 @@ windowed as (
 
     {{ featmill.windows(ref('int_product__interactions'), entities='known_products') }}
 
-),
-
-features as (
-
-    select
-        product_id,
-        feature_at,
-        product_view_count_1d,
-        product_view_count_7d,
-        product_view_count_30d,
-        product_click_count_7d,
-        product_purchase_count_7d,
-        product_purchase_count_30d,
-        product_buyer_count_30d,
-        product_revenue_30d,
-        product_purchase_count_7d / nullif(product_view_count_7d, 0) as product_conversion_7d
-    from windowed
-
 )
 
-select * from features
+select
+    product_id,
+    feature_at,
+    product_view_count_1d,
+    product_view_count_7d,
+    product_view_count_30d,
+    product_click_count_7d,
+    product_purchase_count_7d,
+    product_purchase_count_30d,
+    product_buyer_count_30d,
+    product_revenue_30d,
+    product_conversion_7d
+from windowed

@@ -77,20 +77,18 @@ class Plan:
         """
         import pyarrow as pa
 
-        is_indexed = any(one.indexed is not None for one in self.chosen)
-        read = self.connection.sql(self.sql).to_arrow_reader(_LABELS if is_indexed else batch_rows)
+        read = self.connection.sql(self.sql).to_arrow_reader(batch_rows)
         schema = self._joined(_empty(read.schema)).schema
-        return pa.RecordBatchReader.from_batches(schema, self._batches(read, schema, batch_rows))
+        return pa.RecordBatchReader.from_batches(schema, self._batches(read, batch_rows))
 
     def explain(self) -> tuple[Choice, ...]:
         """What was chosen, view by view."""
         return tuple(one.choice for one in self.chosen)
 
-    def _batches(
-        self, read: pa.RecordBatchReader, schema: pa.Schema, batch_rows: int
-    ) -> Iterator[pa.RecordBatch]:
-        for batch in read:
-            whole = self._joined(batch).cast(schema)
+    def _batches(self, read: pa.RecordBatchReader, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        is_indexed = any(one.indexed is not None for one in self.chosen)
+        for batch in _gathered(read, _LABELS) if is_indexed else read:
+            whole = self._joined(batch)
             for start in range(0, whole.num_rows, batch_rows):
                 yield whole.slice(start, batch_rows)
 
@@ -160,6 +158,20 @@ def _columns(connection: duckdb.DuckDBPyConnection, join: Join) -> Iterator[str]
         if join.status:
             yield f"{view['name']}__status"
             yield f"{view['name']}__{view['event_time']}"
+
+
+def _gathered(read: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of at least so many, but for the last."""
+    import pyarrow as pa
+
+    held: list[pa.RecordBatch] = []
+    for batch in read:
+        held.append(batch)
+        if sum(one.num_rows for one in held) >= rows:
+            yield pa.concat_batches(held)
+            held = []
+    if held:
+        yield pa.concat_batches(held)
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

@@ -32,12 +32,14 @@ class Found:
     """Where labels found their rows, in the order of their numbers.
 
     `restore` puts a column into the spine's order; `row` and `is_visible` say which row, and whether it may be seen
-    (rule 12); `is_found` whether there is any; `key_start` is the number at which the label's key begins.
+    (rule 12); `is_found` whether there is any; `key_start` is the number at which the label's key begins, and `time`
+    the row's event time (of no meaning where none was found).
     """
 
     restore: np.ndarray[Any, Any]
     row: np.ndarray[Any, Any]
     key_start: np.ndarray[Any, Any]
+    time: np.ndarray[Any, Any]
     is_found: np.ndarray[Any, Any]
     is_visible: np.ndarray[Any, Any]
 
@@ -99,15 +101,16 @@ class IndexedView:
         row = np.searchsorted(order, needle[by], side="right") - 1
         is_found = (row >= 0) & (start >= 0)
         row = np.maximum(row, 0)
-        if len(order):
-            is_found &= order[row] >= start
+        found = order[row] if len(order) else np.full(len(row), -1)
+        is_found &= found >= start
+        time = self._times(found - start)
         is_visible = is_found
         ttl = self._view["ttl_us"]
         if ttl is not None:
             # Unsigned: a label may be at infinity, and the difference is never negative where a row was found.
-            age = at[by].view(np.uint64) - self._times(row).view(np.uint64)
+            age = at[by].view(np.uint64) - time.view(np.uint64)
             is_visible = is_found & (age < np.uint64(ttl))
-        return Found(restore, row, start, is_found, is_visible)
+        return Found(restore, row, start, time, is_found, is_visible)
 
     def _numbers_of(self, keys: Sequence[pa.Array]) -> np.ndarray[Any, Any]:
         """The number of each label's key, -1 where the table has no such key."""
@@ -120,15 +123,13 @@ class IndexedView:
             number = _search(existing, combined)
         return number
 
-    def _times(self, row: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The event times of rows, in microseconds since the epoch."""
+    def _times(self, offset: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The event times, in microseconds since the epoch, of rows so far from their key's first number."""
         import numpy as np
 
-        header = self._index.header
-        if not header.rows:
-            return np.zeros(len(row), np.int64)
-        offset = self._index.order[row] % header.span
-        return np.asarray(offset + header.first if self._moments is None else self._moments[offset])
+        if self._moments is None:
+            return offset + self._index.header.first
+        return np.take(self._moments, offset, mode="clip")
 
     def _values(self, found: Found, feature: Mapping[str, Any]) -> pa.Array:
         import pyarrow as pa
@@ -162,13 +163,14 @@ class IndexedView:
         has_value = found.is_visible & (position >= 0)
         has_value &= self._index.order[row] >= found.key_start
         if self._view["ttl_us"] is not None:
-            has_value &= self._times(found.row) - self._times(row) < self._view["ttl_us"]
+            time = self._times(self._index.order[row] - found.key_start)
+            has_value &= found.time - time < self._view["ttl_us"]
         return row, has_value
 
     def _found_times(self, found: Found) -> pa.Array:
         import pyarrow as pa
 
-        times, is_found = self._times(found.row)[found.restore], found.is_found[found.restore]
+        times, is_found = found.time[found.restore], found.is_found[found.restore]
         return pa.array(times, pa.int64(), mask=~is_found).cast(pa.timestamp("us", "UTC"))
 
 

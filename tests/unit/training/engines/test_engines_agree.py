@@ -13,7 +13,7 @@ def plain(table) -> list[str]:
     return [repr(tuple(row.values())) for row in table.to_pylist()]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(cases())
 def test_every_engine_equals_the_definition(case):
     """Rules 12 to 16: rows, values, statuses, times found, types and the spine's order."""
@@ -28,7 +28,7 @@ def test_every_engine_equals_the_definition(case):
         assert found.schema == schema, engine
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cases())
 def test_prefilters_leave_out_nothing_that_a_label_may_find(case):
     """Rules 12 and 14: without a status, what had expired before the spine begins is not read."""

@@ -2,10 +2,11 @@
     that read them.
 
     Returns a dict:
-    width: microseconds. start: the tile of an event, as SQL. order_by: the row of rule 8. event_at, ingested_at: as SQL.
-    columns: {aggregate call with its FILTER: the name of its column}, each distinct state once.
-    features: {feature: {state: column}}. keys: the join keys.
-    hashed: SQL of a hash of everything of an event that a state can see.
+    width: microseconds. keys, event_at, ingested_at: as SQL. order_by: the row of rule 8. start: the tile of an event.
+    states: each distinct state once, a list of {column, of, merge, settle, end}: `of` with its FILTER; `end` is first or
+      last where of two tiles the earlier or the later one decides, whatever the state holds.
+    features: {feature: {state: column}}.
+    hashed: SQL of a hash of everything of an event that a state can see. Only an order sees the event's id.
     definition: a digest of all this. -#}
 {% macro _tile_plan(table, features, event_at, ingested_at, event_id) %}
     {%- set width = featmill._tile_width(table, features) -%}
@@ -13,9 +14,9 @@
     {%- set order_by = "(" ~ happened ~ ", " ~ known ~ ", " ~ id ~ ")" -%}
     {%- set keys = [] -%}
     {%- for key in table.join_keys -%}{%- do keys.append(featmill._quoted(key)) -%}{%- endfor -%}
-    {%- set columns = {} -%}
+    {%- set states = {} -%}
     {%- set of_feature = {} -%}
-    {%- set hashed = keys + [happened, known, id] -%}
+    {%- set hashed = keys + [happened, known] -%}
     {%- for feature in features -%}
         {%- set plan = featmill._aggregate_plan(feature, order_by, 'null') -%}
         {%- set conditions = [] -%}
@@ -24,25 +25,25 @@
         {%- set named = {} -%}
         {%- for state in plan.states -%}
             {%- set text = state.of ~ (" filter (where " ~ conditions | join(' and ') ~ ")" if conditions else "") -%}
-            {%- if text not in columns -%}{%- do columns.update({text: 's' ~ (columns | length + 1)}) -%}{%- endif -%}
-            {%- do named.update({state.name: columns[text]}) -%}
+            {%- if text not in states -%}
+                {%- do states.update({text: {
+                    'column': 's' ~ (states | length + 1), 'of': text, 'merge': state.merge, 'settle': state.settle,
+                    'end': feature.aggregate if feature.aggregate in ['first', 'last'] else none,
+                }}) -%}
+            {%- endif -%}
+            {%- do named.update({state.name: states[text].column}) -%}
         {%- endfor -%}
         {%- do of_feature.update({feature.name: named}) -%}
-        {%- for key in ['value', 'of', 'where'] if feature.get(key) and feature[key] not in hashed -%}
-            {%- do hashed.append(feature[key]) -%}
-        {%- endfor -%}
+        {%- set seen = [feature.get('value'), feature.get('of'), feature.get('where')] -%}
+        {%- if feature.aggregate in ['first', 'last', 'last_n'] -%}{%- do seen.append(id) -%}{%- endif -%}
+        {%- for text in seen if text and text not in hashed -%}{%- do hashed.append(text) -%}{%- endfor -%}
     {%- endfor -%}
-    {%- set said = [keys, width, order_by, columns, hashed] -%}
     {{ return({
-        'width': width,
-        'event_at': happened,
-        'ingested_at': known,
+        'width': width, 'keys': keys, 'event_at': happened, 'ingested_at': known, 'order_by': order_by,
         'start': featmill._tile_start(happened, width),
-        'order_by': order_by,
-        'columns': columns,
+        'states': states.values() | list,
         'features': of_feature,
-        'keys': keys,
         'hashed': "hash(" ~ hashed | join(', ') ~ ")",
-        'definition': local_md5(tojson(said)),
+        'definition': local_md5(tojson([keys, width, order_by, states.values() | list, hashed])),
     }) }}
 {% endmacro %}

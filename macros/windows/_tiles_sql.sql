@@ -6,8 +6,8 @@
         {{ key }},
         {%- endfor %}
         {{ plan.start }} as tile_start,
-        {%- for state, column in plan.columns.items() %}
-        {{ state }} as {{ column }},
+        {%- for state in plan.states %}
+        {{ state.of }} as {{ state.column }},
         {%- endfor %}
         count(*) as tile_events,
         sum({{ plan.hashed }}) as tile_digest,

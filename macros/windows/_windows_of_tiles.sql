@@ -1,9 +1,10 @@
 {#- The rows of `windows` from tiles: the states of whole tiles, and of the events in tiles that a window's edge cuts, merged and
     finalised (rules 4 to 7). Equal to the bit to what the events alone give.
 
-    Every edge of a window, and as_of, ends a part. A tile in which one lies is left out, and its events are grouped by the
-    parts between edges instead; so each part is wholly inside a window or outside it, and each column may have its own. The
-    SQL is the same for every as_of. It fails where the tiles are not those of this run's events: they were built apart. -#}
+    The edges of all windows, and as_of, cut time into stretches, each of which lies wholly inside a window or outside it; so
+    each column may have its own. A tile in which an edge lies is left out, and its events are taken instead. Each state is
+    merged once per stretch, however many windows ask for it. The SQL is the same for every as_of. It fails where the tiles
+    are not those of this run's events: they were built apart. -#}
 {% macro _windows_of_tiles(node, tiles, events, entities, plan, features) -%}
     {%- set table = featmill._feature_table(node) -%}
     {%- set as_of, cut_off = featmill.as_of(), featmill.cut_off() -%}
@@ -14,10 +15,20 @@
         {%- endfor -%}
     {%- endfor -%}
     {%- set cut = [] -%}
+    {%- set passed = [] -%}
     {%- for edge in edges -%}
         {%- set start = featmill._tile_start(edge, plan.width) -%}
         {%- do cut.append("case when " ~ start ~ " = " ~ edge ~ " then timestamp 'infinity' else " ~ start ~ " end") -%}
+        {%- do passed.append("cast({} >= " ~ edge ~ " as integer)") -%}
     {%- endfor -%}
+    {%- set cut, position = cut | join(', '), passed | join(' + ') -%}
+    {%- set whole -%}
+        tile_start < {{ as_of }} and tile_start not in ({{ cut }}) and ({{ featmill._tiles_fit(tiles, events, plan, cut_off) }})
+    {%- endset -%}
+    {%- set ragged -%}
+        {{ plan.event_at }} < {{ as_of }} and {{ plan.ingested_at }} <= {{ cut_off }}
+            and {{ plan.event_at }} >= least({{ cut }}) and {{ plan.start }} in ({{ cut }})
+    {%- endset -%}
     {%- set keys = plan['keys'] | join(', ') -%}
     {%- set side = "entity" if entities else "part" -%}
     select
@@ -31,22 +42,9 @@
     from
         {%- if entities %} (select distinct {{ keys }} from {{ entities }}) as entity
     left join {% endif %} (
-        select {{ keys }}, tile_start, {{ plan.columns.values() | join(', ') }}
-        from {{ tiles }}
-        where tile_start < {{ as_of }} and tile_start not in ({{ cut | join(', ') }})
-            and ({{ featmill._tiles_fit(tiles, events, plan, cut_off) }})
+        {{ featmill._merged_tiles(tiles, plan, position, whole) }}
         union all
-        select
-            {{ keys }},
-            greatest({{ plan.start }}{% for edge in edges %}, case when {{ plan.event_at }} >= {{ edge }} then {{ edge }} end{% endfor %}),
-            {%- for state in plan.columns %}
-            {{ state }}{{ ',' if not loop.last }}
-            {%- endfor %}
-        from {{ events }} as event
-        where {{ plan.event_at }} < {{ as_of }} and {{ plan.ingested_at }} <= {{ cut_off }}
-            and {{ plan.event_at }} >= least({{ cut | join(', ') }})
-            and {{ plan.start }} in ({{ cut | join(', ') }})
-        group by all
+        {{ featmill._merged_ends(events, plan, position, ragged) }}
     ) as part
         {%- if entities %} using ({{ keys }}){% endif %}
     group by {% for key in plan['keys'] %}{{ side }}.{{ key }}{{ ', ' if not loop.last }}{% endfor %}

@@ -24,6 +24,8 @@ _MACROS = {
         "_aggregate_value",
         "_declared_windows",
         "_finished_column",
+        "_merged_ends",
+        "_merged_tiles",
         "_quoted",
         "_retile_sql",
         "_require_aggregate",

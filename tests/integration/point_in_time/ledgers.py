@@ -9,7 +9,11 @@ import duckdb
 from exporters.rows import visible_rows
 from featmill import clock
 from featmill.contract.catalog import Catalog, FeatureRef
-from featmill.training.training_set import TrainingRequest, training_frame
+from featmill.training.training_set import (
+    TrainingRequest,
+    build_training_set,
+    training_frame,
+)
 from featmill.warehouse import promotions
 from featmill.warehouse.lake import Lake
 from featmill.warehouse.model import Snapshot
@@ -82,12 +86,27 @@ class LedgerLake:
                 "asked_at": pa.array(moments, pa.timestamp("us", "UTC")),
             }
         )
-        names = [feature.name for feature in self.table.features]
-        features = tuple(FeatureRef(view="clicks", feature=name) for name in names)
-        request = TrainingRequest(frame, "asked_at", features, status=True, mode=mode, **more)
-        catalog = Catalog(project="shop", tables=(self.table,), services=(), sources=())
-        rows = training_frame(catalog, self.registry, request).to_pylist()
+        rows = self.rows(frame, status=True, mode=mode, **more).to_pylist()
         assert [(row["user_id"], row["asked_at"]) for row in rows] == list(spine)
         return [
             (row["clicks__count_7d"], row["clicks__city"], row["clicks__status"]) for row in rows
         ]
+
+    @property
+    def catalog(self):
+        """The declarations."""
+        return Catalog(project="shop", tables=(self.table,), services=(), sources=())
+
+    def request(self, spine, **more):
+        """A request for every feature; the spine's time is `asked_at`."""
+        names = [feature.name for feature in self.table.features]
+        features = tuple(FeatureRef(view="clicks", feature=name) for name in names)
+        return TrainingRequest(spine, "asked_at", features, **more)
+
+    def rows(self, spine, kind="arrow", **more):
+        """The training set over a spine, as a frame."""
+        return training_frame(self.catalog, self.registry, self.request(spine, **more), kind)
+
+    def build(self, spine, out, **more):
+        """The training set over a spine, as a file."""
+        return build_training_set(self.catalog, self.registry, self.request(spine, out=out, **more))

@@ -187,6 +187,9 @@ class FeatureTableDeclaration(Declaration):
     delay: Duration | None = Field(default=None, description=_A_DURATION)
     tile: Tile = Field(default=None, description=_A_TILE)
     keep_events: bool = Field(default=False, description="true or false")
+    storage: Literal["auto", "full", "changes"] = Field(
+        default="auto", description="auto, full or changes"
+    )
     formats: Formats = Field(
         default=("delta",), description="a list of delta and iceberg, with delta: [delta, iceberg]"
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featmill.errors import LakeError, SchemaChanged
+from featmill.warehouse.change_log import expanded_sql
 from featmill.warehouse.columns import literal
 from featmill.warehouse.delta_files import empty_relation_sql
 from featmill.warehouse.model import Snapshot
@@ -79,6 +80,14 @@ class Lake:
             hint="featmill snapshots lists what there is",
         )
 
+    def require_schema(self, snapshot: Snapshot, schema: pa.Schema) -> None:
+        """Refuse rows that would change what readers of the snapshot's table know of its columns.
+
+        Raises:
+            SchemaChanged: a live column changed its type or is gone.
+        """
+        _check_schema(SnapshotLog.of(Path(snapshot.location)), schema, snapshot.table)
+
     def append(self, rows: pa.RecordBatchReader, snapshot: Snapshot) -> Snapshot:
         """Write the rows as one commit with the snapshot's identity in its metadata; nothing on failure.
 
@@ -120,9 +129,15 @@ def files(snapshots: Sequence[Snapshot]) -> list[str]:
     """The Parquet files that hold these snapshots, absolute, in the given order.
 
     Raises:
-        LakeError: a snapshot's files are not in its table any more.
+        LakeError: a snapshot's files are not in its table any more, or hold only what changed.
     """
     logs = _logs(snapshots)
+    for snapshot in snapshots:
+        if snapshot.change is not None:
+            raise LakeError(
+                f"{snapshot.table}: the files of snapshot {snapshot.snapshot_id} hold only what changed",
+                hint="read its rows through relation_sql",
+            )
     return [path for snapshot in snapshots for path in _files(logs[snapshot.location], snapshot)]
 
 
@@ -135,26 +150,34 @@ def relation_sql(snapshots: Sequence[Snapshot]) -> str:
     if not snapshots:
         raise LakeError("no snapshot to read")
     logs = _logs(snapshots)
-    # Files of one schema are bound by one of them; `union_by_name` would open all of them for each query.
-    groups: dict[tuple[str, int], list[str]] = {}
-    for snapshot in snapshots:
-        log = logs[snapshot.location]
-        group = (snapshot.location, log.schema_number(snapshot.snapshot_id))
-        groups.setdefault(group, []).extend(_files(log, snapshot))
-    selects = [_parquet_sql(paths) for _, paths in sorted(groups.items()) if paths]
+    selects = []
+    for location, log in logs.items():
+        here = [s for s in snapshots if s.location == location]
+        expanded, covered = expanded_sql(log, here)
+        selects += _full_sql(log, [s for s in here if s.snapshot_id not in covered]) + expanded
     if not selects:
         return empty_relation_sql(logs[snapshots[0].location].schema())
-    return " UNION ALL BY NAME ".join(selects)
+    return " UNION ALL BY NAME ".join(f"({select})" for select in selects)
+
+
+def _full_sql(log: SnapshotLog, snapshots: Sequence[Snapshot]) -> list[str]:
+    """Files of one schema are bound by one of them; `union_by_name` would open all of them for each query."""
+    groups: dict[int, list[str]] = {}
+    for snapshot in snapshots:
+        paths = _files(log, snapshot)
+        groups.setdefault(log.schema_number(snapshot.snapshot_id), []).extend(paths)
+    return [_parquet_sql(paths) for _, paths in sorted(groups.items()) if paths]
 
 
 def _logs(snapshots: Sequence[Snapshot]) -> dict[str, SnapshotLog]:
     """The logs of the snapshots' tables by location, each followed once."""
-    return {place: SnapshotLog.of(Path(place)) for place in {s.location for s in snapshots}}
+    return {p: SnapshotLog.of(Path(p)) for p in dict.fromkeys(s.location for s in snapshots)}
 
 
 def _files(log: SnapshotLog, snapshot: Snapshot) -> Sequence[str]:
     paths = log.files(snapshot.snapshot_id)
-    if not paths and snapshot.rows > 0:
+    stored = snapshot.rows if snapshot.change is None else snapshot.change.rows
+    if not paths and stored > 0:
         raise LakeError(f"{snapshot.table}: the files of snapshot {snapshot.snapshot_id} are gone")
     return paths
 

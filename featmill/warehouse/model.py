@@ -17,12 +17,32 @@ class SourceVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class Change:
+    """What makes a snapshot a change against another one: it stores only the entities that differ.
+
+    `base` is the id of the snapshot it is compared with, in the same Delta table; `depth` counts the change snapshots
+    from the chain's full one, this one included. `rows` are stored by this snapshot, tombstones included, and
+    `chain_rows` by all change snapshots of the chain up to it. `join_keys` say what an entity is. `event_time` is the
+    column that each snapshot restates with its own as_of where it was its predecessor's; None where there is none.
+    `is_unique` says that no entity has two rows.
+    """
+
+    base: str
+    depth: int
+    rows: int
+    chain_rows: int
+    join_keys: tuple[str, ...]
+    event_time: str | None
+    is_unique: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One immutable snapshot of one feature table (rule 19). Times are aware, UTC.
 
     `fingerprint` names the definition, `sources` what was read, `content_hash` what came out (publish metadata
     excluded). `delta_version` is the version of the table at `location` that its one commit made. `events` is the
-    version of the event log behind it, where the table keeps one.
+    version of the event log behind it, where the table keeps one. `change` is None for a snapshot that is stored whole.
     """
 
     table: str
@@ -37,6 +57,7 @@ class Snapshot:
     location: str
     delta_version: int
     events: str | None = None
+    change: Change | None = None
 
 
 @dataclass(frozen=True, slots=True)

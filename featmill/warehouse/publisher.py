@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from featmill import clock
 from featmill.errors import LakeError
 from featmill.warehouse import identity
+from featmill.warehouse.changes import Candidate, Storage, found_changes, is_stored, reads_back
 from featmill.warehouse.columns import literal, published_expression, quote
 from featmill.warehouse.identity import SnapshotIdentity, SourceRelation
 from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, Lake
@@ -36,6 +37,8 @@ class PublishOrder:
     fingerprint: str
     sources: tuple[SourceVersion, ...]
     events: str | None = None
+    event_time: str | None = None
+    storage: Storage = "auto"
 
 
 def read_sources(
@@ -60,8 +63,12 @@ def publish(
     described = cursor.execute(f"DESCRIBE {order.sql}").fetchall()
     types = {str(row[0]): str(row[1]) for row in described}
     rows, content = identity.content_hash(cursor, list(types), f"({order.sql})")
+    candidate = _candidate(cursor, order, types)
     if earlier and _is_same(earlier[-1], lake, order, content):
-        return earlier[-1], False
+        # A run that found a change snapshot unreadable left it in the lake.
+        newest = earlier[-1]
+        if newest.change is None or reads_back(cursor, candidate, newest):
+            return newest, False
     if rows == 0 and any(s.rows > 0 for s in others):
         raise LakeError(
             f"{order.table} has no rows at as_of {order.as_of:%Y-%m-%d %H:%M:%S}, though its other snapshots have",
@@ -82,7 +89,18 @@ def publish(
         delta_version=-1,
         events=order.events,
     )
-    return lake.append(_rows(cursor, order, types, snapshot), snapshot), True
+    lake.require_schema(snapshot, _schema(cursor, candidate, snapshot))
+    with found_changes(cursor, lake, candidate, snapshot, order.storage) as changes:
+        if changes is None:
+            return lake.append(_rows(cursor, candidate, snapshot), snapshot), True
+        published = lake.append(changes.reader, changes.snapshot)
+        if is_stored(cursor, changes, published):
+            return published, True
+    # The next build will find that it does not read back as its candidate, and publish anew.
+    raise LakeError(
+        f"{published.table}: snapshot {published.snapshot_id} does not read back as it was written",
+        hint=f"it is not released; mend the disk that holds {published.location} and build again",
+    )
 
 
 def _later(than: datetime | None) -> datetime:
@@ -112,17 +130,41 @@ def _generation(events: str | None) -> str | None:
     return None if events is None else events.partition("@")[0]
 
 
+def _candidate(
+    cursor: duckdb.DuckDBPyConnection, order: PublishOrder, types: dict[str, str]
+) -> Candidate:
+    """The candidate as it is published."""
+    columns = ", ".join(published_expression(name, kind) for name, kind in types.items())
+    sql = f"SELECT {columns} FROM ({order.sql})"
+    described = cursor.execute(f"DESCRIBE {sql}").fetchall()
+    published = {str(row[0]): str(row[1]) for row in described}
+    return Candidate(sql, published, order.join_keys, _restated(order, published))
+
+
+def _restated(order: PublishOrder, published: dict[str, str]) -> str | None:
+    """The event time, if it is a moment that an as_of can equal."""
+    kind = published.get(order.event_time or "")
+    return order.event_time if kind == "TIMESTAMP WITH TIME ZONE" else None
+
+
 def _rows(
-    cursor: duckdb.DuckDBPyConnection,
-    order: PublishOrder,
-    types: dict[str, str],
-    snapshot: Snapshot,
+    cursor: duckdb.DuckDBPyConnection, candidate: Candidate, snapshot: Snapshot
 ) -> pa.RecordBatchReader:
     """The candidate's rows as they are published, in key order: readers' range scans and exports want it so."""
-    columns = ", ".join(published_expression(name, kind) for name, kind in types.items())
+    keys = ", ".join(quote(key) for key in candidate.join_keys)
+    sql = f"{_full_sql(candidate, snapshot)} ORDER BY {keys}"
+    return cursor.sql(sql).to_arrow_reader(_BATCH_ROWS)
+
+
+def _schema(
+    cursor: duckdb.DuckDBPyConnection, candidate: Candidate, snapshot: Snapshot
+) -> pa.Schema:
+    return cursor.sql(f"{_full_sql(candidate, snapshot)} LIMIT 0").to_arrow_table().schema
+
+
+def _full_sql(candidate: Candidate, snapshot: Snapshot) -> str:
     moment = snapshot.published_at.isoformat(sep=" ")
-    keys = ", ".join(quote(key) for key in order.join_keys)
-    return cursor.sql(
-        f"SELECT {columns}, TIMESTAMPTZ {literal(moment)} AS {PUBLISHED_AT_COLUMN}, "
-        f"{literal(snapshot.snapshot_id)} AS {SNAPSHOT_COLUMN} FROM ({order.sql}) ORDER BY {keys}"
-    ).to_arrow_reader(_BATCH_ROWS)
+    return (
+        f"SELECT *, TIMESTAMPTZ {literal(moment)} AS {PUBLISHED_AT_COLUMN}, "
+        f"{literal(snapshot.snapshot_id)} AS {SNAPSHOT_COLUMN} FROM ({candidate.sql})"
+    )

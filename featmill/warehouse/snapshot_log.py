@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from featmill.errors import LakeError
 from featmill.warehouse.delta_log import Commit, DeltaLog
-from featmill.warehouse.model import Snapshot, SourceVersion
+from featmill.warehouse.model import Change, Snapshot, SourceVersion
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -122,4 +122,7 @@ def _load(said: dict[str, Any], location: Path, delta_version: int) -> Snapshot:
         )
         for source in said["sources"]
     )
+    if said.get("change") is not None:
+        change = said["change"]
+        said["change"] = Change(**{**change, "join_keys": tuple(change["join_keys"])})
     return Snapshot(**said, location=str(location), delta_version=delta_version)

@@ -97,11 +97,12 @@ class BuildDatabase:
                 )
         return found
 
-    def fingerprint(self, publish_node: str) -> str:
-        """The fingerprint of what a publish node publishes."""
+    def fingerprint(self, publish_node: str, texts: Mapping[str, str] | None = None) -> str:
+        """The fingerprint of what a publish node publishes; `texts` is what was compiled of some of its nodes."""
         candidate = candidate_of(self.manifest, publish_node).unique_id
+        compiler = DbtCompiler(self.manifest, texts or {})
         with self._compiling(_ANY_MOMENTS):
-            return fingerprint(self.manifest, candidate, self.compiler)
+            return fingerprint(self.manifest, candidate, compiler)
 
     def compile(self, node: Any, moments: Mapping[str, str]) -> str:  # noqa: ANN401
         """What dbt compiles of a node at these moments, over what the database holds now."""

@@ -67,6 +67,8 @@ class Replay:
     _plans: dict[frozenset[str], Plan | None] = field(default_factory=dict)
     _fingerprints: dict[str, str] = field(default_factory=dict)
     _plain: dict[str, bool] = field(default_factory=dict)
+    #: What dbt compiled for the date under way, of nodes whose text depends on it.
+    _texts: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._dated = dated_nodes(self.database.manifest)
@@ -159,15 +161,21 @@ class Replay:
         said = f"{did} {snapshot.rows:,} rows as snapshot {snapshot.snapshot_id}"
         return _result(node, "published", "success", begun, said)
 
-    def _fingerprint(self, unique_id: str) -> str:
-        if unique_id not in self._fingerprints:
-            self._fingerprints[unique_id] = self.database.fingerprint(unique_id)
-        return self._fingerprints[unique_id]
+    def _fingerprint(self, publish_node: str) -> str:
+        """Once for all dates, unless what it is made of is compiled for each."""
+        behind = self._dated.intersection(ancestors(self.database.manifest, publish_node))
+        own = {u: self._texts[u] for u in behind if u in self._texts}
+        if own:
+            return self.database.fingerprint(publish_node, own)
+        if publish_node not in self._fingerprints:
+            self._fingerprints[publish_node] = self.database.fingerprint(publish_node)
+        return self._fingerprints[publish_node]
 
     def _sql(self, node: Any, moments: dict[str, str]) -> str:  # noqa: ANN401
         if self._is_plain(node):
             return with_moments(node.compiled_code, moments["as_of"], moments["cut_off"])
-        return self.database.compile(node, moments)
+        text = self._texts[node.unique_id] = self.database.compile(node, moments)
+        return text
 
     def _is_plain(self, node: Any) -> bool:  # noqa: ANN401
         """Whether its text at another date is this one with other moments, which dbt confirms for one date."""

@@ -18,15 +18,16 @@ class DbtCompiler:
     """dbt's compiler over the manifest and the adapter of the running dbt.
 
     A node is compiled on a copy, so that what dbt itself keeps of it stays. Jinja that asks the database runs on the
-    connection of the calling thread, which must have one.
+    connection of the calling thread, which must have one. `texts` is compiled SQL to prefer, by unique id.
     """
 
-    def __init__(self, manifest: Manifest) -> None:
+    def __init__(self, manifest: Manifest, texts: Mapping[str, str] | None = None) -> None:
         from dbt.adapters.factory import FACTORY
         from dbt.compilation import Compiler
 
         adapter: Any = FACTORY.lookup_adapter("duckdb")
         self._manifest = manifest
+        self._texts = texts or {}
         self._config = adapter.config
         self._compiler: Any = Compiler(adapter.config)
 
@@ -47,7 +48,8 @@ class DbtCompiler:
         An incremental model has two texts, of which a run takes the one that fits what is there: both count.
         """
         if node.config.materialized in _RUNS_ONE_WAY:
-            return [node.compiled_code or self.compile(node)]
+            text = self._texts.get(node.unique_id) or node.compiled_code
+            return [text or self.compile(node)]
         return [
             self.compile(node, is_incremental=lambda: False),
             self.compile(node, is_incremental=lambda: True),

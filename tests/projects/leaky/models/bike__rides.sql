@@ -1,0 +1,1 @@
+{{ featmill.publish(ref('feat_bike__rides')) }}

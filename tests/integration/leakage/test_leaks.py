@@ -109,7 +109,7 @@ def test_a_profile_that_leads_to_the_users_database_is_refused(leaky, tmp_path):
     assert path in text
     profile.write_text(text.replace(path, str(tmp_path / "mine.duckdb")))
 
-    with pytest.raises(SettingError, match="mine.duckdb"):
+    with pytest.raises(SettingError, match=r"mine\.duckdb"):
         find_leaks(settings, MOMENT)
 
     assert not (tmp_path / "mine.duckdb").exists()

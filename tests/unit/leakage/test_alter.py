@@ -96,6 +96,7 @@ def test_a_csv_s_numbers_stay_numbers(connection, tmp_path):
     relation = "featmill_source('copies', 'rides')"
     source = SourceTable("source.p.r.rides", "r.rides", "rides", relation, "ended_at", None)
     table = alterable(connection, source, "copies", tmp_path)
+    assert table is not None
 
     write_altered(connection, table, table.is_after(Mode.EVENT, AT), Alteration.ALTERED, tmp_path)
 

@@ -4,7 +4,7 @@
     build database, so only dbt can hand its rows out. -#}
 {% macro write_model(model, path) %}
     {%- set found = [] -%}
-    {%- for node in graph.nodes.values() if node.name == model and node.resource_type in ('model', 'seed') -%}
+    {%- for node in graph.nodes.values() if node.name == model and node.resource_type == 'model' -%}
         {%- do found.append(node) -%}
     {%- endfor -%}
     {%- if found | length != 1 -%}

@@ -3,15 +3,15 @@
 {% macro _merged_ends(events, plan, position, where) -%}
     select
         {{ plan['keys'] | join(', ') }},
-        min({{ plan.event_at }}),
-        {%- for state in plan.states %}
+        min({{ plan.event_at }})
+        {%- for state in plan.states %},
         {% if state.end -%}
         case when {{ state.of }} is not null then struct_pack(
             place := struct_extract(struct_extract({{ state.of }}, 'place'), 1), held := struct_extract({{ state.of }}, 'held')
         ) end
         {%- else -%}
         {{ state.of }}
-        {%- endif %}{{ ',' if not loop.last }}
+        {%- endif %}
         {%- endfor %}
     from {{ events }} as event
     where {{ where }}

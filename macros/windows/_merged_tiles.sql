@@ -5,10 +5,10 @@
 {% macro _merged_tiles(tiles, plan, position, where) -%}
     select
         {{ plan['keys'] | join(', ') }},
-        min(tile_start) as part_start,
+        min(tile_start) as part_start
         {%- for state in plan.states %}
         {%- set held = "struct_extract(" ~ state.column ~ ", 'held')" -%}
-        {%- set outer = 'max' if state.end == 'last' else 'min' %}
+        {%- set outer = 'max' if state.end == 'last' else 'min' %},
         {% if state.end -%}
         case when count({{ held }}) > 0 then struct_pack(
             place := {{ outer }}(tile_start) filter (where {{ held }} is not null),
@@ -16,7 +16,7 @@
         ) end
         {%- else -%}
         {{ state.settle | replace('{}', state.merge | replace('{}', state.column)) }}
-        {%- endif %} as {{ state.column }}{{ ',' if not loop.last }}
+        {%- endif %} as {{ state.column }}
         {%- endfor %}
     from {{ tiles }} as held
     where {{ where }}

@@ -5,7 +5,7 @@
     width: microseconds. keys, event_at, ingested_at: as SQL. order_by: the row of rule 8. start: the tile of an event.
     states: each distinct state once, a list of {column, of, merge, settle, end}: `of` with its FILTER; `end` is first or
       last where of two tiles the earlier or the later one decides, whatever the state holds.
-    features: {feature: {state: column}}.
+    features: {feature: {state: column}}, of those that are tiled.
     hashed: SQL of a hash of everything of an event that a state can see. Only an order sees the event's id.
     definition: a digest of all this. -#}
 {% macro _tile_plan(table, features, event_at, ingested_at, event_id) %}
@@ -17,7 +17,7 @@
     {%- set states = {} -%}
     {%- set of_feature = {} -%}
     {%- set hashed = keys + [happened, known] -%}
-    {%- for feature in features -%}
+    {%- for feature in features if featmill._is_tiled(feature) -%}
         {%- set plan = featmill._aggregate_plan(feature, order_by, 'null') -%}
         {%- set conditions = [] -%}
         {%- if plan.where -%}{%- do conditions.append("(" ~ plan.where ~ ")") -%}{%- endif -%}

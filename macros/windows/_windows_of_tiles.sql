@@ -1,51 +1,29 @@
-{#- The rows of `windows` from tiles: the states of whole tiles, and of the events in tiles that a window's edge cuts, merged and
-    finalised (rules 4 to 7). Equal to the bit to what the events alone give.
-
-    The edges of all windows, and as_of, cut time into stretches, each of which lies wholly inside a window or outside it; so
-    each column may have its own. A tile in which an edge lies is left out, and its events are taken instead. Each state is
-    merged once per stretch, however many windows ask for it. The SQL is the same for every as_of. It fails where the tiles
-    are not those of this run's events: they were built apart. -#}
+{#- The rows of `windows` from tiles, equal to the bit to what the events alone give: the columns that are tiled from these, the
+    others from the events of their windows. What an empty window comes to is asked of no events at all. -#}
 {% macro _windows_of_tiles(node, tiles, events, entities, plan, features) -%}
     {%- set table = featmill._feature_table(node) -%}
-    {%- set as_of, cut_off = featmill.as_of(), featmill.cut_off() -%}
-    {%- set edges = [as_of] -%}
-    {%- for feature in features -%}
-        {%- for edge in featmill._window_edges(feature, table, as_of) if edge is not none and edge not in edges -%}
-            {%- do edges.append(edge) -%}
-        {%- endfor -%}
-    {%- endfor -%}
-    {%- set cut = [] -%}
-    {%- set passed = [] -%}
-    {%- for edge in edges -%}
-        {%- set start = featmill._tile_start(edge, plan.width) -%}
-        {%- do cut.append("case when " ~ start ~ " = " ~ edge ~ " then timestamp 'infinity' else " ~ start ~ " end") -%}
-        {%- do passed.append("cast({} >= " ~ edge ~ " as integer)") -%}
-    {%- endfor -%}
-    {%- set cut, position = cut | join(', '), passed | join(' + ') -%}
-    {%- set whole -%}
-        tile_start < {{ as_of }} and tile_start not in ({{ cut }}) and ({{ featmill._tiles_fit(tiles, events, plan, cut_off) }})
-    {%- endset -%}
-    {%- set ragged -%}
-        {{ plan.event_at }} < {{ as_of }} and {{ plan.ingested_at }} <= {{ cut_off }}
-            and {{ plan.event_at }} >= least({{ cut }}) and {{ plan.start }} in ({{ cut }})
-    {%- endset -%}
-    {%- set keys = plan['keys'] | join(', ') -%}
-    {%- set side = "entity" if entities else "part" -%}
+    {%- set tiled, untiled = [], [] -%}
+    {%- for feature in features -%}{%- do (tiled if featmill._is_tiled(feature) else untiled).append(feature) -%}{%- endfor -%}
+    {%- set from_tiles = featmill._tiled_windows(node, tiles, events, entities, plan, tiled) -%}
+    {%- if not untiled -%}{{ return(from_tiles) }}{%- endif -%}
+    {%- set as_of = featmill.as_of() -%}
     select
         {%- for key in plan['keys'] %}
-        {{ side }}.{{ key }},
+        tiled.{{ key }},
         {%- endfor %}
-        {{ as_of }} as {{ featmill._quoted(node.config.event_time) }}
+        tiled.{{ featmill._quoted(node.config.event_time) }}
         {%- for feature in features %},
-        {{ featmill._tiled_column(feature, table, plan, as_of) }} as {{ featmill._quoted(feature.name) }}
+        {%- set name = featmill._quoted(feature.name) %}
+        {% if feature in tiled -%}
+        tiled.{{ name }}
+        {%- else -%}
+        case when untiled.featmill_found then untiled.{{ name }} else (
+            select {{ featmill._windowed_column(feature, table, "event." ~ plan.event_at, as_of, plan.order_by) }}
+            from {{ events }} as event where false
+        ) end as {{ name }}
+        {%- endif %}
         {%- endfor %}
-    from
-        {%- if entities %} (select distinct {{ keys }} from {{ entities }}) as entity
-    left join {% endif %} (
-        {{ featmill._merged_tiles(tiles, plan, position, whole) }}
-        union all
-        {{ featmill._merged_ends(events, plan, position, ragged) }}
-    ) as part
-        {%- if entities %} using ({{ keys }}){% endif %}
-    group by {% for key in plan['keys'] %}{{ side }}.{{ key }}{{ ', ' if not loop.last }}{% endfor %}
+    from ({{ from_tiles }}) as tiled
+    left join (select *, true as featmill_found from ({{ featmill._untiled_windows(table, events, plan, untiled) }})) as untiled
+        on {% for key in plan['keys'] %}tiled.{{ key }} is not distinct from untiled.{{ key }}{{ ' and ' if not loop.last }}{% endfor %}
 {%- endmacro %}

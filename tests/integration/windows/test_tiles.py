@@ -168,7 +168,7 @@ def test_growing_cut_offs_over_one_stream(shape, events, as_ofs):
             event("anew" if built is None else "continued")
 
 
-SIMPLE = Shape("1d", "exact", "0s", windows("3d"), ("n", "eur", "last_kinds", "top_kind"))
+SIMPLE = Shape("1d", "exact", "0s", windows("3d"), ("n", "eur", "last_kind", "kinds"))
 
 
 def scan(at: str, known: str, code: str | None = "N") -> tuple[Any, ...]:
@@ -223,7 +223,7 @@ def test_an_earlier_cut_off_is_built_anew(runs):
 
 CORRECTIONS = {
     "a value": "UPDATE events SET eur = 7 WHERE scan_id LIKE '%-0'",
-    "a value that becomes NULL": "UPDATE events SET kind = NULL WHERE scan_id LIKE '%-0'",
+    "a value that becomes NULL": "UPDATE events SET eur = NULL WHERE scan_id LIKE '%-0'",
     "values that change places": (
         "UPDATE events SET eur = CASE WHEN scan_id LIKE '%-1' THEN 1 ELSE 2 END WHERE seen_at::DATE = '2026-03-02'"
     ),
@@ -252,8 +252,8 @@ def test_a_correction_of_what_was_tiled_is_built_anew(runs, correction):
     "shape",
     [
         replace(SIMPLE, tile="6h"),
-        replace(SIMPLE, columns=("n", "eur", "last_kinds")),
-        replace(SIMPLE, columns=("n", "eur_boxes", "last_kinds", "top_kind")),
+        replace(SIMPLE, columns=("n", "eur")),
+        replace(SIMPLE, columns=("n", "eur_boxes", "last_kind")),
     ],
     ids=["the width", "fewer columns", "another column"],
 )

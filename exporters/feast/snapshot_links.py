@@ -1,13 +1,14 @@
 """The folder Feast reads a view from: links to the Parquet files of its released snapshots.
 
-No row is copied. `data/<view>` is itself a link to a folder of links; the next release's folder is
-made whole beside it and the one link is renamed over, so a reader lists one set of snapshots or the
-other, never a mix. The folder before stays for a reader that is listing it.
+No row of a snapshot that is stored whole is copied. `data/<view>` is itself a link to a folder of
+links; the next release's folder is made whole beside it and the one link is renamed over, so a
+reader lists one set of snapshots or the other, never a mix. The folder before stays for a reader
+that is listing it.
 
 Feast's DuckDB store reads all files of a folder by the schema of the first one: a file that lacks a
 column is an error there, and one with another type is cast in silence. So a snapshot from before a
-column existed is written anew, once, with that column as NULL; a view without any file gets an
-empty one.
+column existed is written anew, once, with that column as NULL, and so is a snapshot of which only
+the changes are stored, with all of its rows; a view without any file gets an empty one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from uuid import uuid4
 from featmill.contract.catalog import FeatureTable
 from featmill.errors import LakeError
 from featmill.warehouse.columns import literal, published_expression, quote
-from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, files
+from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, files, relation_sql
 from featmill.warehouse.model import Snapshot
 
 if TYPE_CHECKING:
@@ -86,20 +87,29 @@ class SnapshotLinks:
         snapshots: Sequence[Snapshot],
     ) -> dict[str, Path]:
         """Link name -> the file it leads to, names sorting by snapshot."""
-        found = _by_link_name(files(snapshots))
-        schemas = {
-            path: _schema(connection, f"SELECT * FROM {_parquet(path)}") for path in found.values()
+        found = _by_link_name(files([s for s in snapshots if s.change is None]))
+        relations = {name: _parquet(path) for name, path in found.items()}
+        # The files of a change snapshot hold no snapshot: it is written out, once.
+        relations |= {
+            f"{s.snapshot_id}-0000.parquet": f"({relation_sql([s])})"
+            for s in snapshots
+            if s.change is not None
         }
         wanted = _contract_schema(connection, table)
-        if not found:
+        if not relations:
             empty = self._rewrite(connection, table.name, "empty", _empty_sql(table), wanted)
             return {"empty.parquet": empty}
+        schemas = {
+            name: _schema(connection, f"SELECT * FROM {relation}")
+            for name, relation in relations.items()
+        }
         # The newest snapshot says how a column is published; the contract where none has it yet.
-        newest = schemas[found[max(found)]]
+        newest = schemas[max(relations)]
         wanted = {name: newest.get(name, kind) for name, kind in wanted.items()}
-        for name, path in found.items():
-            if any(schemas[path].get(column) != kind for column, kind in wanted.items()):
-                select = _completed_sql(path, schemas[path], wanted)
+        for name, relation in relations.items():
+            has = schemas[name]
+            if name not in found or any(has.get(column) != kind for column, kind in wanted.items()):
+                select = _completed_sql(relation, has, wanted)
                 found[name] = self._rewrite(connection, table.name, name, select, wanted)
         return found
 
@@ -196,12 +206,12 @@ def _empty_sql(table: FeatureTable) -> str:
     return f"SELECT {published} FROM (SELECT {typed}) WHERE false"
 
 
-def _completed_sql(path: Path, has: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+def _completed_sql(relation: str, has: Mapping[str, str], wanted: Mapping[str, str]) -> str:
     columns = ", ".join(
         f"CAST({quote(name) if name in has else 'NULL'} AS {kind}) AS {quote(name)}"
         for name, kind in wanted.items()
     )
-    return f"SELECT {columns} FROM {_parquet(path)}"
+    return f"SELECT {columns} FROM {relation}"
 
 
 def _schema(connection: duckdb.DuckDBPyConnection, select: str) -> dict[str, str]:

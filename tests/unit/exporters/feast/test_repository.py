@@ -14,6 +14,8 @@ import pytest
 from exporters.feast import repository
 from exporters.feast.repository import repository_folder, write_repository
 from featmill.errors import LakeError, SettingError
+from featmill.warehouse.publisher import PublishOrder
+from featmill.warehouse.publisher import publish as publish_order
 from tests.integration.feast.shop import (
     CUSTOMERS,
     DAY_1,
@@ -267,3 +269,40 @@ def test_a_folder_that_cannot_be_made_is_named(settings, warehouse):
 
     with pytest.raises(SettingError, match="cannot be written"):
         write(settings, warehouse)
+
+
+def test_a_change_snapshot_is_written_out_once_with_all_of_its_rows(settings, warehouse):
+    """Feast reads files as they are, and those of a change snapshot hold only what changed."""
+    lake = warehouse.registry.lake
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        made = []
+        for n, as_of in enumerate((DAY_1, DAY_2, DAY_3)):
+            order = PublishOrder(
+                table="visits",
+                sql=f"SELECT range AS id, CASE range WHEN 1 THEN {n} ELSE 7 END AS n, "
+                f"TIMESTAMP '{as_of:%F %T}' AS as_of FROM range(3)",
+                as_of=as_of,
+                cut_off=as_of,
+                join_keys=("id",),
+                tenant="default",
+                version="1",
+                fingerprint="f",
+                sources=(),
+                event_time="as_of",
+                storage="changes",
+            )
+            made.append(publish_order(connection, lake, order)[0])
+    warehouse.release(*made)
+
+    folder = write(settings, warehouse)
+
+    assert [s.change is not None for s in made] == [False, True, True]
+    assert rows_in(folder, "n") == [(0,), (1,), (2,), *[(7,)] * 6]
+    assert rows_in(folder, "DISTINCT strftime(as_of AT TIME ZONE 'UTC', '%Y-%m-%d')") == [
+        (f"{day:%F}",) for day in (DAY_1, DAY_2, DAY_3)
+    ]
+    written = {p: p.stat().st_mtime_ns for p in real_files(folder)}
+    assert len(written) == 2
+    write(settings, warehouse)
+    assert {p: p.stat().st_mtime_ns for p in real_files(folder)} == written

@@ -106,6 +106,7 @@ class FeatureTable(Frozen):
     is_latest: bool = True
     access: str = "protected"
     formats: tuple[str, ...] = ("delta",)
+    index: bool = False
 
     @property
     def key_names(self) -> tuple[str, ...]:

@@ -190,6 +190,7 @@ class FeatureTableDeclaration(Declaration):
     storage: Literal["auto", "full", "changes"] = Field(
         default="auto", description="auto, full or changes"
     )
+    index: bool = Field(default=False, description="true or false")
     formats: Formats = Field(
         default=("delta",), description="a list of delta and iceberg, with delta: [delta, iceberg]"
     )

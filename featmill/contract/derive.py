@@ -70,6 +70,7 @@ def _table(table: DeclaredTable, manifest: Manifest) -> FeatureTable:
         owner=(publish_node or model).owner or model.owner,
         access=(publish_node or model).access,
         formats=table.declaration.formats,
+        index=table.declaration.index,
         description=model.description,
         tags=model.tags,
         features=tuple(_feature(column, table) for column in table.features),

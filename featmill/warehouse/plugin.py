@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dbt.adapters.duckdb.plugins import BasePlugin
 from dbt_common.exceptions import DbtRuntimeError
 
-from featmill.errors import FeatmillError
+from featmill.errors import FeatmillError, IndexUnusable, NoRelease
 from featmill.warehouse.compiled import DbtCompiler
 from featmill.warehouse.features_database import write_features_database
 from featmill.warehouse.fingerprint import fingerprint
@@ -31,6 +31,7 @@ from featmill.warehouse.iceberg import mirror_released
 from featmill.warehouse.identity import parse_moment
 from featmill.warehouse.lake import relation_sql
 from featmill.warehouse.project_graph import candidate_of, feature_table_of, is_published
+from featmill.warehouse.released_index import index_released
 from featmill.warehouse.session import Request, open_session
 from featmill.warehouse.source_files import file_state, source_sql
 
@@ -136,8 +137,8 @@ class Plugin(BasePlugin):
             manifest, invocation_id, parse_moment(as_of), json.loads(failed)
         )
         if release is not None:
-            self.show_released(manifest)
-            return json.dumps({"said": said, "views": {}})
+            told = "".join(f"; {note}" for note in self.show_released(manifest))
+            return json.dumps({"said": said + told, "views": {}})
         views = {}
         for (run, node), (snapshot, _) in self.session.published.items():
             released = self.session.registry.released_snapshots(snapshot.table)
@@ -145,21 +146,35 @@ class Plugin(BasePlugin):
                 views[node] = relation_sql(released)
         return json.dumps({"said": said, "views": views})
 
-    def show_released(self, manifest: Manifest) -> None:
-        """Bring what readers open beside the lake up to date: the features database, and mirrors.
+    def show_released(self, manifest: Manifest) -> list[str]:
+        """Bring what readers open beside the lake up to date: the features database, mirrors and row indexes.
+
+        Returns what to say of an index that could not be built: nothing needs one.
 
         Raises:
-            LakeError: one could not be written.
+            LakeError: the database or a mirror could not be written.
         """
         write_features_database(self.home / "features.duckdb", self.session.registry)
-        declared = {
-            node.name: (feature_table_of(candidate_of(manifest, unique_id)) or {}).get("formats")
+        candidates = {
+            node.name: candidate_of(manifest, unique_id)
             for unique_id, node in manifest.nodes.items()
             if is_published(node)
         }
-        tables = [name for name, formats in declared.items() if "iceberg" in (formats or [])]
+        declared = {name: feature_table_of(node) or {} for name, node in candidates.items()}
+        tables = [name for name, of in declared.items() if "iceberg" in (of.get("formats") or [])]
         if tables:
             mirror_released(self.session.registry, tables)
+        notes = []
+        for name in (name for name, of in declared.items() if of.get("index") is True):
+            keys, event_time = (
+                tuple(declared[name]["join_keys"]),
+                candidates[name].config.event_time,
+            )
+            try:
+                index_released(self.session.registry, name, keys, str(event_time))
+            except (IndexUnusable, NoRelease) as error:
+                notes.append(error.message)
+        return notes
 
 
 def _source_state(relation: str) -> str:

@@ -18,6 +18,8 @@ KEY_TYPES = frozenset(
     {"TINYINT", "SMALLINT", "INT", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
     | {"TEXT", "UUID", "BLOB", "DATE", "TIMESTAMP", "TIMESTAMPTZ"}
 )
+#: Of these, what a row index takes, as they are published.
+INDEXED_TYPES = KEY_TYPES - {"BLOB", "DATE", "TIMESTAMP", "TIMESTAMPTZ"}
 TIME_TYPES = frozenset({"TIMESTAMP", "TIMESTAMPTZ"})
 
 #: A tenant is part of schema names, Feast project names and Redis keys.
@@ -43,6 +45,21 @@ def names_its_join_keys(table: DeclaredTable, _: Manifest) -> Iterator[Mistake]:
                 f"join key of type {column.node.data_type}",
                 "a whole number, VARCHAR, UUID, BLOB, DATE or TIMESTAMP",
                 "data_type",
+            )
+
+
+def can_be_indexed(table: DeclaredTable, _: Manifest) -> Iterator[Mistake]:
+    """A row index numbers whole numbers and texts."""
+    if not table.declaration.index:
+        return
+    for key in table.declaration.join_keys:
+        column = table.column(key)
+        if column is not None and _has_other_type(column, INDEXED_TYPES):
+            yield table.mistake(
+                f"index: true with a join key of type {column.node.data_type}",
+                "no index, or keys that are whole numbers, VARCHAR or UUID",
+                *_DECLARED,
+                "index",
             )
 
 
@@ -119,6 +136,7 @@ def has_a_tenant(table: DeclaredTable, _: Manifest) -> Iterator[Mistake]:
 
 TABLE_RULES: tuple[Callable[[DeclaredTable, Manifest], Iterator[Mistake]], ...] = (
     names_its_join_keys,
+    can_be_indexed,
     names_its_event_time,
     enforces_its_contract,
     has_a_description,

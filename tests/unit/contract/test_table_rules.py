@@ -165,6 +165,20 @@ def test_a_join_key_may_not_be(project, data_type):
 
 
 @pytest.mark.parametrize(
+    ("data_type", "is_indexed"),
+    [("bigint", True), ("varchar(9)", True), ("uuid", True), ("date", False), ("blob", False)],
+)
+def test_an_index_is_of_whole_numbers_and_texts(project, data_type, is_indexed):
+    project.columns["user_id"]["data_type"] = data_type
+    assert project.mistakes() == []
+
+    project.table["index"] = True
+
+    mistake = f"feat_user__buys: index: true with a join key of type {data_type}"
+    assert project.mistakes() == ([] if is_indexed else [mistake])
+
+
+@pytest.mark.parametrize(
     ("data_type", "is_moment"),
     [("timestamp", True), ("timestamptz", True), ("date", False), ("bigint", False)],
 )

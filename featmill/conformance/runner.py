@@ -9,46 +9,53 @@ from dataclasses import dataclass
 from featmill.conformance.case import Case, load_cases
 from featmill.conformance.events import SqlEvents
 from featmill.conformance.feast_stores import FeastLookups
-from featmill.conformance.lookup import SqlLookups
+from featmill.conformance.lookup import PlannedLookups, SqlLookups
+from featmill.conformance.spine_windows import SpineWindows
 from featmill.conformance.verdict import Answer, Engine, Inexpressible, Outcome, Verdict, judge
 from featmill.conformance.windows import SqlWindows
 from featmill.errors import UsageError
 
 #: Engine -> what it is, as a reader of the table knows it.
 ENGINES: Mapping[str, str] = {
-    "sql": "our SQL: what `dbt build` and `featmill train` run",
+    "sql": "our SQL: the macros that `dbt build` and `featmill.point_in_time` run",
+    "interval": "our interval join",
+    "equi": "our equality join of dense snapshots",
+    "indexed": "our row index; windows by the kernel over sorted events",
+    "spine": "our SQL for windows at each row's own time",
     "feast-duckdb": "stock Feast, its DuckDB offline store",
     "feast-dask": "stock Feast, its default offline store",
 }
 #: The engines that are ours: every case that they can express must come out ok.
-OURS = ("sql",)
+OURS = ("sql", "interval", "equi", "indexed", "spine")
 
 #: Kinds that name the tests that prove them instead of holding tables.
 PROCESS = "process"
 
 
-class Sql:
-    """Our SQL path: a case's kind says which macros answer it."""
+class ByKind:
+    """One column of the table: of each kind of case that it knows, the engine that answers it."""
 
-    name = "sql"
-
-    def __init__(self) -> None:
-        self._of_kind: Mapping[str, Engine] = {
-            "lookup": SqlLookups(),
-            "window": SqlWindows(),
-            "event": SqlEvents(),
-        }
+    def __init__(self, name: str, of_kind: Mapping[str, Engine]) -> None:
+        self.name = name
+        self._of_kind = of_kind
 
     def answer(self, case: Case) -> Answer:
-        """The answer of the macros of the case's kind."""
+        """The answer of the engine of the case's kind."""
         engine = self._of_kind.get(case.kind)
-        return Inexpressible(f"no SQL for a {case.kind}") if engine is None else engine.answer(case)
+        return Inexpressible(f"no {case.kind}s") if engine is None else engine.answer(case)
 
 
-_MAKERS: Mapping[str, Callable[[], Engine]] = {
-    "sql": Sql,
-    "feast-duckdb": lambda: FeastLookups("duckdb"),
-    "feast-dask": lambda: FeastLookups("dask"),
+_MAKERS: Mapping[str, Mapping[str, Callable[[], Engine]]] = {
+    "sql": {"lookup": SqlLookups, "window": SqlWindows, "event": SqlEvents},
+    "interval": {"lookup": lambda: PlannedLookups("interval")},
+    "equi": {"lookup": lambda: PlannedLookups("equi")},
+    "indexed": {
+        "lookup": lambda: PlannedLookups("indexed"),
+        "window": lambda: SpineWindows("indexed", "kernel"),
+    },
+    "spine": {"window": lambda: SpineWindows("spine", "sql")},
+    "feast-duckdb": {"lookup": lambda: FeastLookups("duckdb")},
+    "feast-dask": {"lookup": lambda: FeastLookups("dask")},
 }
 
 
@@ -60,7 +67,7 @@ def make_engine(name: str) -> Engine:
     """
     if name not in _MAKERS:
         raise UsageError(f"there is no engine {name!r}", hint=f"one of: {', '.join(_MAKERS)}")
-    return _MAKERS[name]()
+    return ByKind(name, {kind: make() for kind, make in _MAKERS[name].items()})
 
 
 def data_cases() -> list[Case]:

@@ -81,10 +81,13 @@ def _at_sql(case: Case, as_of: str) -> str:
     keys = ", ".join(quote(key) for key in declared["keys"])
     cut_off = declared.get("cut_off")
     known = "true" if cut_off is None else f"ingested_at <= {literal(cut_off)}::TIMESTAMP"
-    names = ", ".join(quote(name) for name in feature_names(case))
+    values = [
+        f"CASE WHEN is_there THEN {quote(feature['name'])} ELSE {render('_literal', feature.get('default'))} END"
+        for feature in declared_features(case)
+    ]
     return (
         f"WITH built AS (SELECT {keys}, {', '.join(columns)}, true AS is_there "
         f"FROM (SELECT * FROM events WHERE event_at < {as_of} AND {known}) AS event GROUP BY {keys}) "
-        f"SELECT spine_row, {names}, CASE WHEN is_there THEN 'ok' ELSE 'missing' END "
+        f"SELECT spine_row, {', '.join(values)}, CASE WHEN is_there THEN 'ok' ELSE 'missing' END "
         f"FROM (SELECT * FROM spine WHERE t = {as_of}) LEFT JOIN built USING ({keys})"
     )

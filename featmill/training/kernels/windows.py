@@ -41,6 +41,9 @@ def edges_of(feature: Mapping[str, Any], view: Mapping[str, Any], moment: str) -
     hop = feature.get("hop") or view.get("hop") or "exact"
     step = 1 if hop == "exact" else _microseconds(hop)
     length = None if feature["window"] == "lifetime" else _microseconds(feature["window"])
+    if length is not None:
+        # The macro refuses a hop that does not divide the day; one rule has one place.
+        render("window_start", moment, feature["window"], hop, delay)
     return Edges(length, step, _microseconds(delay))
 
 
@@ -49,7 +52,7 @@ class Chunk:
     """Moments to evaluate, sorted by segment: each with the begin and end of its segment (both 0 where it has none).
 
     `calendars` has the first moments of calendar windows by their SQL. `order` are the places
-    the moments were given at.
+    the moments were given at. `placed` keeps windows as ranges of a subset of the events.
     """
 
     events: EventArrays
@@ -58,6 +61,7 @@ class Chunk:
     moments: Numbers
     order: NDArray[np.int64]
     calendars: Mapping[str, Numbers]
+    placed: dict[str, tuple[Numbers, Numbers]] = field(default_factory=dict)
     _found: dict[Edges, tuple[Numbers, Numbers]] = field(default_factory=dict)
     _ends: dict[int, Numbers] = field(default_factory=dict)
 

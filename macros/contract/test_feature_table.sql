@@ -12,8 +12,9 @@
     {%- if not tested -%}
         {{ exceptions.raise_compiler_error("featmill.feature_table tests a model without config.meta.feature_table: " ~ model) }}
     {%- endif -%}
-    {%- set keys = featmill._feature_table(tested[0]).join_keys -%}
-    {%- set event_time = tested[0].config.event_time -%}
+    {%- set keys = [] -%}
+    {%- for key in featmill._feature_table(tested[0]).join_keys -%}{%- do keys.append(featmill._quoted(key)) -%}{%- endfor -%}
+    {%- set event_time = featmill._quoted(tested[0].config.event_time) -%}
     select {{ keys | join(', ') }}, {{ event_time }}, count(*) as row_count
     from {{ model }}
     group by {{ keys | join(', ') }}, {{ event_time }}

@@ -7,7 +7,7 @@
         when {{ event_at }} is null then 'no event time'
         when {{ ingested_at }} is null then 'no ingestion time'
         {%- for key in keys %}
-        when {{ key }} is null then 'no {{ key }}'
+        when {{ featmill._quoted(key) }} is null then {{ featmill._literal('no ' ~ key) }}
         {%- endfor %}
         when {{ event_at }} > {{ ingested_at }} + to_microseconds({{ featmill._microseconds(allowed_skew) }})
             then 'from the future'

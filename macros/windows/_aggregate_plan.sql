@@ -38,7 +38,7 @@
         'std': {
             'states': [count, dict(sum, of="sum(" ~ whole ~ ")"), dict(sum, name='squares', of="sum(" ~ whole ~ " * " ~ whole ~ ")")],
             'finalise': "(case when {n} > 1 then sqrt(cast({n} * {squares} - {total} * {total} as double)"
-                ~ " / (cast({n} as double) * ({n} - 1))) / 1e" ~ (scale or 0) ~ " end)"},
+                ~ " / (cast({n} as double) * ({n} - 1)))" ~ (" / 1e" ~ scale if scale else "") ~ " end)"},
         'first': {
             'states': [dict(one, of="min(" ~ placed ~ ")", merge="min({})")], 'where': present,
             'finalise': "struct_extract({held}, 'held')", 'direct': "arg_min(" ~ value ~ ", " ~ order_by ~ ")"},

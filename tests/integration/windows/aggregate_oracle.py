@@ -24,6 +24,8 @@ _VALUES: dict[str | None, Callable[[Scan], Any]] = {
 #: column -> its type and declaration, without a window: every aggregate, over every kind of value it takes.
 COLUMNS: dict[str, tuple[str, dict[str, Any]]] = {
     "n": ("bigint", {"aggregate": "count"}),
+    # A keyword is a name like any other.
+    "order": ("bigint", {"aggregate": "count", "where": "kind = 'box'"}),
     "n_eur": ("bigint", {"aggregate": "count", "value": "eur"}),
     "kinds": ("bigint", {"aggregate": "count_distinct", "value": "kind"}),
     "kgs": ("bigint", {"aggregate": "count_distinct", "value": "kg"}),

@@ -189,7 +189,7 @@ def arrow(scans: Sequence[Scan]) -> pa.Table:
         {
             "scan_id": pa.array([s.scan_id for s in scans], pa.string()),
             "code": pa.array([s.code for s in scans], pa.string()),
-            "dock": pa.array([s.dock for s in scans], pa.int32()),
+            "group": pa.array([s.dock for s in scans], pa.int32()),
             "eur": pa.array(eur, pa.decimal128(12, 2)),
             "kind": pa.array([s.kind for s in scans], pa.string()),
             "pieces": pa.array([s.pieces for s in scans], pa.int32()),

@@ -10,7 +10,7 @@
         {%- set held = "struct_extract(" ~ state.column ~ ", 'held')" -%}
         {%- set outer = 'max' if state.end == 'last' else 'min' %},
         {% if state.end -%}
-        case when count({{ held }}) > 0 then struct_pack(
+        case when arg_{{ outer }}({{ held }}, tile_start) is not null then struct_pack(
             place := {{ outer }}(tile_start) filter (where {{ held }} is not null),
             held := arg_{{ outer }}({{ held }}, tile_start)
         ) end

@@ -150,6 +150,28 @@ def windows_of(
         return _by_sql(connection, spine, view, how, f"the kernel refused: {refused.message}")
 
 
+def build_event_index(
+    connection: duckdb.DuckDBPyConnection, view: Mapping[str, Any], root: Path, fingerprint: str
+) -> Path:
+    """Sort a view's events and keep them, with all that its features derive of them, as the index of a fingerprint.
+
+    Returns:
+        The index's folder, below `root`.
+
+    Raises:
+        KernelRefused: the kernel cannot hold the values; then there is nothing to index.
+    """
+    from featmill.training.kernels.evaluate import Asked, evaluate, plan_features
+    from featmill.training.kernels.event_arrays import expressions_of, read_events
+    from featmill.training.kernels.event_index import write_event_index
+
+    planned = plan_features(connection, view)
+    events = read_events(connection, view, expressions_of(view["features"]))
+    for _ in evaluate(events, Asked.nothing(planned), view, planned):
+        pass  # at no moment at all: what features derive of the events is derived
+    return write_event_index(root, fingerprint, events)
+
+
 def _by_sql(
     connection: duckdb.DuckDBPyConnection,
     spine: tuple[str, str],

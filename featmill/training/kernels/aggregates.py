@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from featmill.training.kernels.event_arrays import EventArrays
-    from featmill.training.kernels.windows import Chunk
+    from featmill.training.kernels.windows import Chunk, Edges
 
     Numbers = NDArray[np.int64]
 
@@ -40,16 +40,26 @@ class Task:
 
     feature: Mapping[str, Any]
     chunk: Chunk
-    low: Numbers
-    high: Numbers
+    edges: Edges
     types: Mapping[str, str]
 
-    def selected(self, key: str | None = "value") -> Selected:
+    @property
+    def low(self) -> Numbers:
+        """Where the windows begin."""
+        return self.chunk.window(self.edges)[0]
+
+    @property
+    def high(self) -> Numbers:
+        """Where the windows end."""
+        return self.chunk.window(self.edges)[1]
+
+    def selected(self, key: str = "value") -> Selected:
         """The events that pass the feature's `where` and have a value, and the ranges among them."""
-        text = None if key is None else value_of(self.feature, key)
-        subset = Subset(self.chunk.events, self.feature.get("where"), text)
-        low, high = subset.place(self.low), subset.place(self.high)
-        return Selected(subset, low, high)
+        subset = Subset(self.chunk.events, self.feature.get("where"), value_of(self.feature, key))
+        name = f"{subset.name}|{self.edges}"
+        if name not in self.chunk.placed:
+            self.chunk.placed[name] = (subset.place(self.low), subset.place(self.high))
+        return Selected(subset, *self.chunk.placed[name])
 
     def part(
         self, codes: Numbers, valid: NDArray[np.bool_], sql_type: str, words: pa.Array | None = None
@@ -110,7 +120,7 @@ class Subset:
     def codes(self) -> Numbers:
         """The values, and one element more that no range holds."""
         name = f"codes|{self.name}"
-        return self.events.once(name, lambda: np.append(self.of(self.column.codes), 0))
+        return self.events.once(name, lambda: _padded(self.of(self.column.codes)))
 
     def times(self) -> Numbers:
         """The events' times."""
@@ -136,7 +146,7 @@ class Selected:
 
         def make() -> Numbers:
             numbers = values()
-            bound = ranges.largest_segment_sum(numbers.astype(np.float64), self.subset.offsets())
+            bound = ranges.largest_segment_sum(numbers, self.subset.offsets())
             if bound >= _TOO_LARGE:
                 raise KernelRefused(f"{self.subset.value}: a sum of it may exceed 64 bits")
             return ranges.prefix_sums(numbers)
@@ -263,6 +273,12 @@ AGGREGATES: Mapping[str, Callable[[Task], dict[str, Part]]] = {
 }
 
 
+def _padded(codes: Numbers) -> Numbers:
+    padded = np.empty(len(codes) + 1, codes.dtype)
+    padded[:-1], padded[-1] = codes, 0
+    return padded
+
+
 def _sum(task: Task, selected: Selected, state: str, power: int) -> Part:
     column = selected.subset.column
     sql_type = task.types[state]
@@ -280,7 +296,7 @@ def _sum(task: Task, selected: Selected, state: str, power: int) -> Part:
 
 def _squares(subset: Subset) -> Numbers:
     codes = subset.codes()[:-1]
-    if float(np.abs(codes.astype(np.float64)).max(initial=0)) >= 2.0**31:
+    if int(codes.max(initial=0)) >= 1 << 31 or int(codes.min(initial=0)) <= -(1 << 31):
         raise KernelRefused(f"{subset.value}: a square of it may exceed 64 bits")
     return codes * codes
 

@@ -7,7 +7,7 @@
 | DATE | days since the Unix epoch |
 | TIMESTAMP, TIMESTAMP WITH TIME ZONE | microseconds since the Unix epoch |
 | FLOAT, DOUBLE | its bits, those of the exponent and fraction flipped where it is negative |
-| VARCHAR | its place among the sorted distinct values |
+| VARCHAR, UUID | its place among the sorted distinct values |
 
 What has no such form (HUGEINT, LIST, a DECIMAL beyond 64 bits) is refused; SQL computes it instead.
 """
@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -42,10 +42,10 @@ _NAN = np.float64("nan").view(np.int64) & _MAGNITUDE
 class Column:
     """Values as integers, in the events' order; `nulls` marks the NULLs, None where there is none.
 
-    `sql_type` is DuckDB's; `words` are the sorted distinct values of a VARCHAR.
+    `sql_type` is DuckDB's; `words` are the sorted distinct values of a VARCHAR, whose codes are 32 bits wide.
     """
 
-    codes: NDArray[np.int64]
+    codes: NDArray[Any]
     nulls: NDArray[np.bool_] | None
     sql_type: str
     words: pa.Array | None = None
@@ -73,6 +73,8 @@ def readable(expression: str, sql_type: str) -> str:
         return f"CASE WHEN isinf({expression}) THEN {refusal} ELSE epoch_us({expression}) END"
     if sql_type in _FLOATS:
         return f"CAST({expression} AS DOUBLE)"
+    if sql_type == "UUID":
+        return f"CAST({expression} AS VARCHAR)"  # in the same order
     if sql_type == "VARCHAR" or _DECIMAL.fullmatch(sql_type):
         return expression
     raise KernelRefused(f"{expression} is {sql_type}, which has no 64-bit integer form")
@@ -87,8 +89,8 @@ def encode(chunks: Sequence[pa.Array], sql_type: str) -> Column:
     import pyarrow as pa
 
     nulls = _nulls(chunks)
-    if sql_type == "VARCHAR":
-        return _words(pa.chunked_array(chunks, pa.string()), nulls)
+    if sql_type in ("VARCHAR", "UUID"):
+        return _words(pa.chunked_array(chunks, pa.string()), nulls, sql_type)
     parts = [_integers(chunk, sql_type) for chunk in chunks]
     codes = np.concatenate(parts) if parts else np.empty(0, np.int64)
     return Column(codes, nulls, sql_type)
@@ -150,7 +152,8 @@ def _digits(chunk: pa.Array, sql_type: str) -> NDArray[np.int64]:
     """Arrow's 128-bit decimals are two 64-bit halves, low first; what fits into it repeats its sign above."""
     import pyarrow as pa
 
-    filled = chunk.cast(pa.decimal128(38, scale_of(sql_type)))
+    wide = pa.decimal128(38, scale_of(sql_type))
+    filled = chunk.cast(wide) if chunk.type.bit_width != wide.bit_width else chunk
     if filled.null_count:
         filled = filled.fill_null(0)
     halves = np.frombuffer(filled.buffers()[1], np.int64).reshape(-1, 2)
@@ -172,15 +175,15 @@ def _decimals(codes: NDArray[np.int64], valid: NDArray[np.bool_], scale: int) ->
     return pa.Array.from_buffers(pa.decimal128(38, scale), len(codes), buffers)
 
 
-def _words(values: pa.ChunkedArray, nulls: NDArray[np.bool_] | None) -> Column:
+def _words(values: pa.ChunkedArray, nulls: NDArray[np.bool_] | None, sql_type: str) -> Column:
     """Codes in DuckDB's order of text, which is that of its UTF-8 bytes."""
     import pyarrow.compute as pc
 
     coded = values.dictionary_encode().combine_chunks()
     words = coded.dictionary
     order = pc.sort_indices(words).to_numpy()
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
+    place = np.empty(len(order), np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
     indices = coded.indices.fill_null(0).to_numpy()
-    codes = place[indices] if len(place) else np.zeros(len(indices), np.int64)
-    return Column(codes, nulls, "VARCHAR", words.take(order))
+    codes = place[indices] if len(place) else np.zeros(len(indices), np.int32)
+    return Column(codes, nulls, sql_type, words.take(order))

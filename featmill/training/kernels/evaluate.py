@@ -54,6 +54,13 @@ class Asked:
     moments: Numbers
     calendars: Mapping[str, Numbers]
 
+    @classmethod
+    def nothing(cls, planned: Sequence[Planned]) -> Asked:
+        """No row at all."""
+        empty = np.empty(0, np.int64)
+        starts = {p.edges.calendar: empty for p in planned if p.edges.calendar is not None}
+        return cls(empty, empty, starts)
+
 
 def plan_features(connection: duckdb.DuckDBPyConnection, view: Mapping[str, Any]) -> list[Planned]:
     """What there is to compute for each feature of a view.
@@ -62,21 +69,28 @@ def plan_features(connection: duckdb.DuckDBPyConnection, view: Mapping[str, Any]
         KernelRefused: an aggregate is none of the kernel's.
         ContractError: a declaration is wrong.
     """
-    return [_planned(connection, view, feature) for feature in view["features"]]
+    order_by = f"({view['event_at']}, {view['ingested_at']}, {view['event_id']})"
+    plans = [
+        cast("dict[str, Any]", render("_aggregate_plan", feature, order_by, _MOMENT))
+        for feature in view["features"]
+    ]
+    states = [state["of"] for plan in plans for state in plan["states"]]
+    types = iter(types_of(connection, view["events"], states))
+    return [
+        _planned(view, feature, plan, {state["name"]: next(types) for state in plan["states"]})
+        for feature, plan in zip(view["features"], plans, strict=True)
+    ]
 
 
 def _planned(
-    connection: duckdb.DuckDBPyConnection, view: Mapping[str, Any], feature: Mapping[str, Any]
+    view: Mapping[str, Any],
+    feature: Mapping[str, Any],
+    plan: Mapping[str, Any],
+    types: Mapping[str, str],
 ) -> Planned:
-    order_by = f"({view['event_at']}, {view['ingested_at']}, {view['event_id']})"
-    plan = cast("dict[str, Any]", render("_aggregate_plan", feature, order_by, _MOMENT))
     if feature["aggregate"] not in AGGREGATES:
         raise KernelRefused(f"{feature['name']}: the kernel has no {feature['aggregate']}")
-    states = {state["name"]: state["of"] for state in plan["states"]}
     is_value = feature["aggregate"] in ("count_distinct", "first", "last", "last_n", "top")
-    types = dict(
-        zip(states, types_of(connection, view["events"], list(states.values())), strict=True)
-    )
     value = "{value}" if is_value else str(plan["finalise"])
     return Planned(feature, edges_of(feature, view, _MOMENT), types, value)
 
@@ -159,7 +173,7 @@ def _finalised(
     }
     selected = []
     for number, one in enumerate(planned):
-        task = Task(one.feature, chunk, *chunk.window(one.edges), one.types)
+        task = Task(one.feature, chunk, one.edges, one.types)
         parts = AGGREGATES[str(one.feature["aggregate"])](task)
         named = {name: f"f{number}_{name}" for name in parts}
         columns |= {named[name]: part.values for name, part in parts.items()}

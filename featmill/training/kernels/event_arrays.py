@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featmill.errors import KernelRefused
 from featmill.training.kernels.encoding import Column, encode, readable
+from featmill.training.kernels.sorting import (
+    Sorted,
+    break_ties,
+    key_codes,
+    order_by_key_and_time,
+)
 from featmill.training.templates import render
 from featmill.warehouse.columns import quote
 
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BATCH_ROWS = 131_072
+_EVENT_AT = ("event_at",)
+_TOTAL_ORDER = ("event_at", "ingested_at", "event_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +68,13 @@ class EventArrays:
             self.derived |= {f"{name}|{number}": made for number, made in enumerate(found)}
         return found
 
-    def segments(self) -> NDArray[np.int64]:
+    def segments(self) -> NDArray[np.int32]:
         """Each event's segment."""
         return self.once(
-            "segments", lambda: np.repeat(np.arange(len(self.offsets) - 1), np.diff(self.offsets))
+            "segments",
+            lambda: np.repeat(
+                np.arange(len(self.offsets) - 1, dtype=np.int32), np.diff(self.offsets)
+            ),
         )
 
 
@@ -107,72 +118,81 @@ def read_events(
     Raises:
         KernelRefused: a value has no 64-bit integer form.
     """
-    import duckdb
+    read = _read(connection, view, wanted, _EVENT_AT)
+    rows = order_by_key_and_time(read.codes, read.order[0].codes)
+    if rows.groups is not None:
+        # Few events are tied, and ids are the widest column there is: only then is all read again, with them.
+        read = _read(connection, view, wanted, _TOTAL_ORDER)
+        rows = order_by_key_and_time(read.codes, read.order[0].codes)
+        for column in read.order[1:]:
+            rows = break_ties(rows, _nulls_last(column))
+    return _arranged(read, rows, wanted)
 
-    types = types_of(connection, str(view["events"]), wanted.values)
-    sql = _sorted_sql(view, wanted, types)
+
+@dataclass(slots=True)
+class _Read:
+    """Events as they come: typed keys and their codes, the columns of rule 8's order, and one for each expression."""
+
+    keys: pa.Table
+    codes: NDArray[np.int64]
+    order: list[Column]
+    values: list[Column]
+    conditions: list[NDArray[np.bool_]]
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection,
+    view: Mapping[str, Any],
+    wanted: Expressions,
+    order: Sequence[str],
+) -> _Read:
+    import duckdb
+    import pyarrow as pa
+
+    keys, events = [quote(key) for key in view["keys"]], str(view["events"])
+    texts = [*(quote(view[name]) for name in order), *wanted.values]
+    types = types_of(connection, events, texts)
+    conditions = [f"coalesce(CAST(({text}) AS BOOLEAN), false)" for text in wanted.conditions]
+    selected = [*keys, *map(readable, texts, types), *conditions]
+    listed = ", ".join(f"{text} AS c{number}" for number, text in enumerate(selected))
+    present = " AND ".join(f"{text} IS NOT NULL" for text in [*keys, f"epoch_us({texts[0]})"])
     try:
         # A cursor of the connection would not see its temporary tables.
-        batches = list(connection.sql(sql).to_arrow_reader(_BATCH_ROWS))
+        relation = connection.sql(f"SELECT {listed} FROM {events} WHERE {present}")
+        table = relation.to_arrow_table(_BATCH_ROWS)
     except duckdb.Error as error:
         raise KernelRefused(f"the events have no integer form: {error}") from error
-    columns = _columns(batches, sql_columns(view, wanted))
-    keys, offsets = _segments(columns[: len(view["keys"])], view["keys"])
-    first = len(view["keys"]) + 1
-    values = {
-        text: encode(columns[first + number], types[number])
-        for number, text in enumerate(wanted.values)
-    }
-    first += len(wanted.values)
-    conditions = {
-        text: _joined(columns[first + number], np.dtype(np.bool_))
-        for number, text in enumerate(wanted.conditions)
-    }
-    times = _joined(columns[len(view["keys"])], np.dtype(np.int64))
-    return EventArrays(keys, offsets, times, values, conditions)
-
-
-def sql_columns(view: Mapping[str, Any], wanted: Expressions) -> int:
-    """How many columns the sorted events have: the keys, the time, the values, the conditions."""
-    return len(view["keys"]) + 1 + len(wanted.values) + len(wanted.conditions)
-
-
-def _sorted_sql(view: Mapping[str, Any], wanted: Expressions, types: Sequence[str]) -> str:
-    keys = [quote(key) for key in view["keys"]]
-    order = [*keys, view["event_at"], view["ingested_at"], view["event_id"]]
-    selected = [*keys, f"epoch_us({view['event_at']})"]
-    selected += [readable(text, kind) for text, kind in zip(wanted.values, types, strict=True)]
-    selected += [f"coalesce(CAST(({text}) AS BOOLEAN), false)" for text in wanted.conditions]
-    listed = ", ".join(f"{text} AS c{number}" for number, text in enumerate(selected))
-    present = " AND ".join(
-        f"{text} IS NOT NULL" for text in [*keys, f"epoch_us({view['event_at']})"]
+    key_columns = [table.column(n) for n in range(len(keys))]
+    encoded = [encode(table.column(len(keys) + n).chunks, kind) for n, kind in enumerate(types)]
+    first = len(keys) + len(types)
+    return _Read(
+        keys=pa.table(key_columns, names=list(view["keys"])),
+        codes=key_codes(key_columns),
+        order=encoded[: len(order)],
+        values=encoded[len(order) :],
+        conditions=[table.column(first + n).to_numpy() for n in range(len(conditions))],
     )
-    return f"SELECT {listed} FROM {view['events']} WHERE {present} ORDER BY {', '.join(order)}"
 
 
-def _columns(batches: Sequence[pa.RecordBatch], count: int) -> list[list[pa.Array]]:
-    return [[batch.column(number) for batch in batches] for number in range(count)]
+def _nulls_last(column: Column) -> NDArray[np.int64]:
+    """Codes in SQL's order."""
+    if column.nulls is None:
+        return column.codes
+    return np.where(column.nulls, np.iinfo(np.int64).max, column.codes)
 
 
-def _joined(chunks: Sequence[pa.Array], dtype: np.dtype[Any]) -> NDArray[Any]:
-    parts = [chunk.to_numpy(zero_copy_only=False) for chunk in chunks]
-    return np.concatenate(parts).astype(dtype, copy=False) if parts else np.empty(0, dtype)
-
-
-def _segments(
-    columns: Sequence[Sequence[pa.Array]], names: Sequence[str]
-) -> tuple[pa.Table, NDArray[np.int64]]:
-    """The distinct keys in order, and where the events of each begin."""
+def _arranged(read: _Read, rows: Sorted, wanted: Expressions) -> EventArrays:
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    rows = sum(len(chunk) for chunk in columns[0])
-    begins = np.zeros(rows, np.bool_)
-    begins[:1] = True
-    whole = [pa.chunked_array(chunks) if chunks else pa.chunked_array([[]]) for chunks in columns]
-    for column in whole if rows else []:
-        changes = pc.not_equal(column.slice(1), column.slice(0, rows - 1))
-        begins[1:] |= cast("NDArray[np.bool_]", changes.to_numpy())
-    starts = np.flatnonzero(begins).astype(np.int64)
-    table = pa.table(whole, names=list(names)).take(pa.array(starts))
-    return table, np.append(starts, rows).astype(np.int64)
+    order = rows.order
+    columns = [
+        replace(c, codes=c.codes[order], nulls=None if c.nulls is None else c.nulls[order])
+        for c in read.values
+    ]
+    return EventArrays(
+        read.keys.take(pa.array(order[rows.starts])),
+        np.append(rows.starts, len(order)).astype(np.int64),
+        rows.times,
+        dict(zip(wanted.values, columns, strict=True)),
+        dict(zip(wanted.conditions, (c[order] for c in read.conditions), strict=True)),
+    )

@@ -143,11 +143,12 @@ def _read(folder: Path, fingerprint: str) -> EventArrays:
 
 def _header(folder: Path, fingerprint: str) -> dict[str, Any]:
     try:
-        header: dict[str, Any] = json.loads((folder / _HEADER).read_text())
+        read = json.loads((folder / _HEADER).read_text())
     except FileNotFoundError as error:
         raise _Unusable("there is none for the log as it is now") from error
     except (OSError, ValueError) as error:
         raise _Unusable(f"its header cannot be read: {error}") from error
+    header: dict[str, Any] = read if isinstance(read, dict) else {}
     if header.get("format") != _FORMAT:
         raise _Unusable(f"its format is not {_FORMAT}")
     if header.get("fingerprint") != fingerprint:
@@ -176,7 +177,8 @@ def _check(events: EventArrays, wanted: Expressions, keys: Sequence[str]) -> Non
     if bool((np.diff(offsets) < 0).any()):
         raise _Unusable("its segments are not sorted")
     falls = np.flatnonzero(times[1:] < times[:-1]) + 1
-    if not np.isin(falls, offsets, assume_unique=False).all():
+    # Each fall must be where a segment begins; the last offset is behind every event.
+    if bool((offsets[np.searchsorted(offsets, falls)] != falls).any()):
         raise _Unusable("its times are not sorted")
 
 

@@ -34,6 +34,8 @@ class Edges:
 
 def edges_of(feature: Mapping[str, Any], view: Mapping[str, Any], moment: str) -> Edges:
     """The edges of a feature's window; `moment` is the SQL that a calendar's first moment is asked for."""
+    # The macro refuses what is no window, such as a hop that does not divide the day; one rule has one place.
+    render("_window_filter", feature, view, "event_at", moment)
     delay = feature.get("delay") or view.get("delay") or "0s"
     if feature.get("calendar"):
         start = render("calendar_start", moment, feature["calendar"], feature["zone"], delay)
@@ -41,9 +43,6 @@ def edges_of(feature: Mapping[str, Any], view: Mapping[str, Any], moment: str) -
     hop = feature.get("hop") or view.get("hop") or "exact"
     step = 1 if hop == "exact" else _microseconds(hop)
     length = None if feature["window"] == "lifetime" else _microseconds(feature["window"])
-    if length is not None:
-        # The macro refuses a hop that does not divide the day; one rule has one place.
-        render("window_start", moment, feature["window"], hop, delay)
     return Edges(length, step, _microseconds(delay))
 
 

@@ -2,7 +2,7 @@
 
     spine: ref() of the labels. time: its column with the moment of each row, UTC. features: a list of
     {'table': ref() of a published table, 'features': [names]}; without `features`, all of the table's.
-    status: also add `<table>__status` and the event time that was found. -#}
+    status: also add `<table>__status` and the event time that was found. On DuckDB the rows are in the spine's order. -#}
 {% macro point_in_time(spine, time, features, status=false) %}
     {%- if not execute -%}{{ return("select * from " ~ spine) }}{%- endif -%}
     {%- set views = [] -%}
@@ -12,5 +12,5 @@
         {%- do views.append(view) -%}
         {%- for key in view['keys'] if key not in keys -%}{%- do keys.append(key) -%}{%- endfor -%}
     {%- endfor -%}
-    {{ return(featmill.point_in_time_sql(featmill.spine_sql(spine, time, keys), time, views, status)) }}
+    {{ return(featmill.lookup_sql(spine, time, keys, views, status)) }}
 {% endmacro %}

@@ -1,0 +1,26 @@
+{#- point_in_time_sql for Snowflake, which has an ASOF join: unmatched rows of the spine stay, with NULLs.
+
+    A warehouse's table has no order, so neither has the answer. engine: as the macros
+    called here take it. Plain Jinja. -#}
+{% macro _lookup_by_asof(spine, time, keys, views, status, engine) -%}
+    with spine as (
+        {{ featmill._checked_spine(spine, time, keys, engine['fail']) }}
+    )
+    {%- for view in views %},
+    rows_{{ loop.index }} as (
+        {{ featmill._portable_rows(view, engine) }}
+    )
+    {%- endfor %}
+    select
+        spine.*
+        {%- for view in views -%}
+        {{ featmill._portable_columns(view, 'rows_' ~ loop.index, 'spine.' ~ time, engine, status) }}
+        {%- endfor %}
+    from spine
+    {%- for view in views %}
+    {%- set found = 'rows_' ~ loop.index %}
+    asof join {{ found }}
+        match_condition (spine.{{ time }} >= {{ found }}.{{ view['event_time'] }})
+        on {% for key in view['keys'] %}{{ 'and ' if not loop.first }}spine.{{ key }} = {{ found }}.{{ key }} {% endfor %}
+    {%- endfor %}
+{%- endmacro %}

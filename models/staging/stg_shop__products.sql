@@ -8,7 +8,7 @@ typed as (
 
     select
         -- ids
-        try_cast(product_id as bigint) as product_id,
+        {{ featmill.whole_number('product_id') }} as product_id,
         -- kinds
         trim(try_cast(title as varchar)) as title,
         lower(trim(try_cast(category as varchar))) as category,
@@ -17,8 +17,8 @@ typed as (
         try_cast(price as decimal(12, 2)) as price,
         try_cast(rating as decimal(3, 2)) as rating,
         -- timestamps, UTC
-        try_cast(updated_at as timestamptz) at time zone 'UTC' as updated_at,
-        try_cast(ingested_at as timestamptz) at time zone 'UTC' as ingested_at
+        {{ featmill.utc('updated_at', zone='UTC') }} as updated_at,
+        {{ featmill.utc('ingested_at', zone='UTC') }} as ingested_at
     from source
 
 ),

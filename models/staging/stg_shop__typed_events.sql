@@ -16,21 +16,21 @@ typed as (
         -- the row as it came
         source as raw_row,
         -- ids
-        try_cast(user_id as bigint) as user_id,
-        try_cast(product_id as bigint) as product_id,
-        try_cast(video_id as bigint) as video_id,
+        {{ featmill.whole_number('user_id') }} as user_id,
+        {{ featmill.whole_number('product_id') }} as product_id,
+        {{ featmill.whole_number('video_id') }} as video_id,
         -- numerics
-        try_cast(quantity as integer) as quantity,
+        {{ featmill.whole_number('quantity', 'integer') }} as quantity,
         try_cast(amount as decimal(12, 2)) as amount,
-        try_cast(watch_seconds as integer) as watch_seconds,
-        try_cast(play_position_seconds as integer) as play_position_seconds,
+        {{ featmill.whole_number('watch_seconds', 'integer') }} as watch_seconds,
+        {{ featmill.whole_number('play_position_seconds', 'integer') }} as play_position_seconds,
         -- texts
         nullif(trim(try_cast(event_id as varchar)), '') as event_id,
         nullif(trim(try_cast(session_id as varchar)), '') as session_id,
         lower(trim(try_cast(event_type as varchar))) as event_type,
         -- timestamps, UTC: a text may carry its own offset
-        try_cast(event_at as timestamptz) at time zone 'UTC' as event_at,
-        try_cast(ingested_at as timestamptz) at time zone 'UTC' as ingested_at
+        {{ featmill.utc('event_at', zone='UTC') }} as event_at,
+        {{ featmill.utc('ingested_at', zone='UTC') }} as ingested_at
     from source
 
 ),

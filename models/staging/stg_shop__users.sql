@@ -8,12 +8,12 @@ typed as (
 
     select
         -- ids
-        try_cast(user_id as bigint) as user_id,
+        {{ featmill.whole_number('user_id') }} as user_id,
         -- kinds
         upper(trim(try_cast(country as varchar))) as country,
         -- timestamps, UTC
-        try_cast(signed_up_at as timestamptz) at time zone 'UTC' as signed_up_at,
-        try_cast(ingested_at as timestamptz) at time zone 'UTC' as ingested_at
+        {{ featmill.utc('signed_up_at', zone='UTC') }} as signed_up_at,
+        {{ featmill.utc('ingested_at', zone='UTC') }} as ingested_at
     from source
 
 ),

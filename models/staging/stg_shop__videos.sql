@@ -8,15 +8,15 @@ typed as (
 
     select
         -- ids
-        try_cast(video_id as bigint) as video_id,
+        {{ featmill.whole_number('video_id') }} as video_id,
         -- kinds
         trim(try_cast(title as varchar)) as title,
         lower(trim(try_cast(category as varchar))) as category,
         -- numerics
-        try_cast(duration_seconds as integer) as duration_seconds,
+        {{ featmill.whole_number('duration_seconds', 'integer') }} as duration_seconds,
         -- timestamps, UTC
-        try_cast(released_at as timestamptz) at time zone 'UTC' as released_at,
-        try_cast(ingested_at as timestamptz) at time zone 'UTC' as ingested_at
+        {{ featmill.utc('released_at', zone='UTC') }} as released_at,
+        {{ featmill.utc('ingested_at', zone='UTC') }} as ingested_at
     from source
 
 ),

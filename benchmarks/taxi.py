@@ -2,6 +2,14 @@
 
     python -m benchmarks.taxi --size s|m|l [--rounds 3]
 
+The trips are made up here in the shape of New York's records: 265 zones of very different traffic. Two feature groups
+are made of them: every 15 minutes the number of trips and the mean fare of each pickup zone, every 30 minutes the
+number of trips of each dropoff zone and whether it was a weekend. Each row is valid from the *end* of its window, so a
+trip does not see itself. Training data is then each trip with both zones' newest features, as an Arrow table and as a
+Parquet file. The figure that counts is trips per second and core, since machines differ: trips / CPU seconds.
+"""
+
+from __future__ import annotations
 
 import argparse
 import sys

@@ -25,6 +25,7 @@ from featmill.cli import (
     intervals,
     leakage,
     online,
+    promotions,
     snapshots,
     train,
 )
@@ -51,6 +52,7 @@ for module in (
     intervals,
     leakage,
     online,
+    promotions,
     snapshots,
     train,
 ):

@@ -7,10 +7,11 @@ SQL where the kernel refuses a type or a sum it cannot hold.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from featmill.errors import ContractError, KernelRefused, LakeError, SpineError, UsageError
@@ -20,8 +21,6 @@ from featmill.warehouse.columns import quote
 from featmill.warehouse.event_log import events_sql
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import duckdb
     import pyarrow as pa
 
@@ -41,7 +40,8 @@ class WindowsRequest:
 
     `spine` is SQL without NULLs in `time` and `keys`; `time` is its column with each row's moment, TIMESTAMPTZ or
     TIMESTAMP in UTC. Columns are called `<name>__<feature>`, and with `status` one more is `<name>__status`: `ok`, or
-    `missing` where the entity had no event before the moment (rule 20). `index` is the folder of event indexes.
+    `missing` where the entity had no event before the moment (rule 20). `index` is the folder of event indexes, None the
+    one beside the log.
     """
 
     name: str
@@ -97,28 +97,65 @@ def windows_at(
         SpineError: a key of the spine is of another kind than the events' (rule 16).
         UsageError: there is no such engine.
     """
-    view = view_of(request)
-    how = How(engine, request.status, request.index, index_fingerprint(request.log))
+    if not request.features:
+        raise UsageError(f"no window of {request.name} was asked for")
+    view = view_of(request.name, request.keys, request.log, request.features)
+    root = index_root(request.log) if request.index is None else request.index
+    how = How(engine, request.status, root, index_fingerprint(request.log))
     return windows_of(connection, (request.spine, request.time), view, how)
 
 
-def view_of(request: WindowsRequest) -> dict[str, Any]:
-    """What is asked for as the macro `windows_at_sql` takes it: declared expressions are columns of the event log.
+def index_events(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    keys: Sequence[str],
+    log: EventLog,
+    features: Sequence[Feature],
+) -> Path:
+    """Keep the events of a log sorted beside it, so that `windows_at` over it need not sort them; indexes before it go.
+
+    Args:
+        connection: where to read the log.
+        name: the feature table.
+        keys: its join keys.
+        log: its event log, as it will be asked for.
+        features: the windows that will be asked for.
+
+    Returns:
+        The index's folder.
+
+    Raises:
+        ContractError: a feature declares no window.
+        KernelRefused: the kernel cannot hold the values; then there is nothing to index.
+        LakeError: the event log has no column for a declared expression.
+    """
+    view = view_of(name, keys, log, features)
+    return build_event_index(connection, view, index_root(log), index_fingerprint(log))
+
+
+def index_root(log: EventLog) -> Path:
+    """Where the event index of a log lies: beside it."""
+    location = Path(log.location)
+    return location.with_name(f"index_{location.name}")
+
+
+def view_of(
+    name: str, keys: Sequence[str], log: EventLog, features: Sequence[Feature]
+) -> dict[str, Any]:
+    """Declared windows as the macro `windows_at_sql` takes them: their expressions are columns of the event log.
 
     Raises:
         ContractError: a feature declares no window.
         LakeError: the event log has no column for a declared expression.
     """
-    if not request.features:
-        raise UsageError(f"no window of {request.name} was asked for")
     return {
-        "name": request.name,
-        "keys": list(request.keys),
-        "events": f"({events_sql(request.log)})",
+        "name": name,
+        "keys": list(keys),
+        "events": f"({events_sql(log)})",
         "event_at": "event_at",
         "ingested_at": "ingested_at",
         "event_id": "event_id",
-        "features": [_declared(request, feature) for feature in request.features],
+        "features": [_declared(name, log, feature) for feature in features],
     }
 
 
@@ -224,12 +261,12 @@ def _wanted(table: pa.Table, view: Mapping[str, Any], how: How) -> pa.Table:
     return table if how.status else table.drop_columns([f"{view['name']}__status"])
 
 
-def _declared(request: WindowsRequest, feature: Feature) -> dict[str, Any]:
+def _declared(name: str, log: EventLog, feature: Feature) -> dict[str, Any]:
     """A feature as its `meta.feature` spells it, over the columns of the event log."""
     window = feature.window
     if window is None:
         raise ContractError(
-            f"{request.name}.{feature.name} declares no window (meta.feature.aggregate)",
+            f"{name}.{feature.name} declares no window (meta.feature.aggregate)",
             hint="it has no value at any time but those of its snapshots: read it from them",
         )
     texts = {"value": window.value, "of": window.of, "where": window.where}
@@ -246,15 +283,15 @@ def _declared(request: WindowsRequest, feature: Feature) -> dict[str, Any]:
         "window": None if window.calendar else length,
         "hop": "exact" if window.hop is None else _spelled(window.hop),
         "delay": _spelled(window.delay),
-        **{key: text and _column(request, feature, text) for key, text in texts.items()},
+        **{key: text and _column(name, log, text) for key, text in texts.items()},
     }
 
 
-def _column(request: WindowsRequest, feature: Feature, text: str) -> str:
-    column = request.log.expressions.get(text)
+def _column(name: str, log: EventLog, text: str) -> str:
+    column = log.expressions.get(text)
     if column is None:
         raise LakeError(
-            f"the event log of {request.name} has no column for {text!r}, which {feature.name} is computed of",
+            f"the event log of {name} at {log.location} has no column for {text!r}",
             hint="it was declared since: build and publish the table first",
         )
     return column

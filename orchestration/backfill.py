@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from featmill.errors import BuildError, ContractError, GateFailed, UsageError
 from featmill.warehouse.attempts import Attempts
 from featmill.warehouse.intervals import (
-    Definition,
     Interval,
     Known,
     State,
@@ -24,7 +23,7 @@ from featmill.warehouse.intervals import (
     released_at,
 )
 from featmill.warehouse.lake import relation_sql
-from featmill.warehouse.project_graph import ancestors, dated_nodes, is_published
+from featmill.warehouse.project_graph import ancestors, dated_nodes, is_published, parents
 from orchestration.dbt_process import BuildOutcome, DbtProcess, Progress
 from orchestration.replay import Replay
 from orchestration.tasks import told
@@ -107,9 +106,9 @@ class Backfill:
             BuildLocked: a build is running.
         """
         with self.process.database() as database:
-            definitions = self._definitions(database, tables)
+            wanted = self._wanted(database, tables)
             as_ofs = _released_days(database) if dates is None else dates.as_ofs()
-            return self._ledger(database, definitions, as_ofs, with_late=True)
+            return self._ledger(database, wanted, as_ofs, with_late=True)
 
     def run(
         self, dates: Dates, *, force: bool = False, late: bool = False, watch: Watch | None = None
@@ -130,8 +129,7 @@ class Backfill:
             bounds = database.bounds()
             for as_of in (as_ofs[0], as_ofs[-1]):
                 bounds.require(as_of, _first_possible(bounds.first, dates))
-            definitions = self._definitions(database, None)
-            found = self._ledger(database, definitions, as_ofs, with_late=late)
+            found = self._ledger(database, self._wanted(database, None), as_ofs, with_late=late)
         gaps = set(State) if force else _GAPS | ({State.LATE} if late else set())
         todo: dict[datetime, list[str]] = {}
         for interval in found:
@@ -141,9 +139,7 @@ class Backfill:
         ordered = {as_of: tuple(todo[as_of]) for as_of in sorted(todo)}
         return _Run(self.process, ordered, watch).run() if ordered else []
 
-    def _definitions(
-        self, database: BuildDatabase, tables: Sequence[str] | None
-    ) -> list[Definition]:
+    def _wanted(self, database: BuildDatabase, tables: Sequence[str] | None) -> Sequence[str]:
         known = database.publish_nodes
         if not known:
             raise ContractError(
@@ -156,12 +152,12 @@ class Backfill:
                 f"no feature table {unknown[0]!r} is published",
                 hint=f"there are: {', '.join(known)}",
             )
-        return database.definitions(tables)
+        return list(known) if tables is None else tables
 
     def _ledger(
         self,
         database: BuildDatabase,
-        definitions: Sequence[Definition],
+        tables: Sequence[str],
         as_ofs: Sequence[datetime],
         *,
         with_late: bool,
@@ -170,12 +166,13 @@ class Backfill:
         wanted = set(as_ofs)
         released = {
             table: {as_of: snapshot for as_of, snapshot in found.items() if as_of in wanted}
-            for table, found in released_at(registry, [d.table for d in definitions]).items()
+            for table, found in released_at(registry, tables).items()
         }
+        published = {table for table, found in released.items() if found}
+        definitions = database.definitions(tables, published)
         late = late_rows(database.cursor, definitions, released) if with_late else {}
-        return ledger(
-            definitions, as_ofs, released, Known(late, Attempts(registry.lake.root).all())
-        )
+        known = Known(late, Attempts(registry.lake.root).all())
+        return ledger(definitions, as_ofs, released, known)
 
 
 @dataclass(slots=True)
@@ -225,16 +222,19 @@ class _Run:
         self._note(as_of, outcome, begun, by_dbt=True)
 
     def _first(self, as_of: datetime) -> list[str]:
-        """The whole project but what comes after publishing, and the tables that are complete at this date."""
+        """What publishing stands on, with the tests of it, and the tables that have a gap at this date."""
         manifest, nodes = self.process.manifest, self.process.manifest.nodes
         publish_nodes = {u for u, node in nodes.items() if is_published(node)}
-        left_out = publish_nodes - set(self._nodes(self.todo[as_of]))
-        left_out |= {
-            u
-            for u, node in nodes.items()
-            if str(node.resource_type) in _BUILT
-            and not publish_nodes.isdisjoint(ancestors(manifest, u))
-        }
+        needed = {u for node in publish_nodes for u in ancestors(manifest, node)}
+        for test in [node for node in nodes.values() if str(node.resource_type) == "test"]:
+            # What else a test of it reads has to be there, unless it comes after publishing.
+            read = {
+                u for p in parents(manifest, test.unique_id) for u in [p, *ancestors(manifest, p)]
+            }
+            if publish_nodes.isdisjoint(read) and not needed.isdisjoint(read):
+                needed |= read
+        left_out = {u for u, n in nodes.items() if str(n.resource_type) in _BUILT} - needed
+        left_out -= set(self._nodes(self.todo[as_of]))
         excluded = [self._selector(unique_id) for unique_id in sorted(left_out)]
         return ["--exclude", *excluded] if excluded else []
 

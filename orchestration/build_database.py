@@ -6,7 +6,7 @@ Only for a process that has run dbt and goes on with the manifest of that run.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -80,21 +80,21 @@ class BuildDatabase:
         """Published table -> the unique id of its publish node."""
         return {n.name: u for u, n in sorted(self.manifest.nodes.items()) if is_published(n)}
 
-    def definitions(self, tables: Sequence[str] | None = None) -> list[Definition]:
+    def definitions(self, tables: Sequence[str], published: Container[str]) -> list[Definition]:
         """The published tables as the project defines them now.
+
+        Only of those that are `published` a fingerprint is asked for: with nothing to compare it, it says nothing, and
+        dbt need not be able to compile what stands on tables that were never built.
 
         Raises:
             BuildError: dbt cannot compile one of them.
         """
         found = []
         for table, node in self.publish_nodes.items():
-            if tables is None or table in tables:
-                candidate = candidate_of(self.manifest, node).unique_id
-                found.append(
-                    Definition(
-                        table, self.fingerprint(node), timed_sources(self.manifest, candidate)
-                    )
-                )
+            if table in tables:
+                known = self.fingerprint(node) if table in published else ""
+                sources = timed_sources(self.manifest, candidate_of(self.manifest, node).unique_id)
+                found.append(Definition(table, known, sources))
         return found
 
     def fingerprint(self, publish_node: str, texts: Mapping[str, str] | None = None) -> str:

@@ -21,8 +21,8 @@ def test_naive_times_are_told_with_source_column_and_rows(tmp_path_factory):
     done = depot.dbt("test", "--select", "source:yard.scans")
 
     naive = sum(1 for scan in SCANS if scan[5])
-    assert done.statuses == {"featmill_source_has_zone_yard_scans_scanned_at": "fail"}
-    assert f"Got {naive} results" in str(done.messages)
+    told = done.messages["featmill_source_has_zone_yard_scans_scanned_at"]
+    assert told.startswith(f"Got {naive} results")
 
     zoned = [(*scan[:5], f"{scan[5]}Z" if scan[5] else "", scan[6]) for scan in SCANS]
     depot.write_scans(zoned)

@@ -6,13 +6,19 @@ new file is written beside the old one and renamed over it, so a reader sees one
 
 from __future__ import annotations
 
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
+from featmill import clock
 from featmill.errors import LakeError
 from featmill.warehouse.columns import literal, quote
 from featmill.warehouse.lake import relation_sql
 from featmill.warehouse.registry import Registry
+
+#: Writing the file takes seconds.
+_YOUNG = timedelta(hours=1)
 
 
 def write_features_database(path: Path, registry: Registry) -> list[str]:
@@ -26,6 +32,7 @@ def write_features_database(path: Path, registry: Registry) -> list[str]:
     released = {table: registry.released_snapshots(table) for table in registry.lake.tables()}
     views = sorted(table for table, snapshots in released.items() if snapshots)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_strays(path)
     beside = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         with duckdb.connect() as connection:
@@ -45,3 +52,12 @@ def write_features_database(path: Path, registry: Registry) -> list[str]:
     finally:
         beside.unlink(missing_ok=True)
     return views
+
+
+def _remove_strays(path: Path) -> None:
+    """Remove what a killed process left beside the file; what is young may be another's that still writes it."""
+    oldest = (clock.now() - _YOUNG).timestamp()
+    for stray in path.parent.glob(f".{path.name}.*"):
+        with suppress(OSError):  # gone already, or not ours to remove: it only takes space
+            if stray.stat().st_mtime < oldest:
+                stray.unlink()

@@ -22,6 +22,8 @@ from featmill.warehouse.lake import SNAPSHOT_COLUMN
 from featmill.warehouse.promotions import Promotion, ledger, served
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import duckdb
 
     from featmill.contract.catalog import FeatureTable
@@ -126,29 +128,17 @@ def served_view(
     """The view of what each epoch served: one row per epoch and entity, with the epoch as one more key."""
     reached = connection.execute(f"SELECT DISTINCT {EPOCH} FROM ({spine.sql})").fetchall()
     wanted = {row[0] for row in reached}
-    members = [
-        (epoch.number, snapshots[members[-1]].as_of, snapshot_id)
+    members = _members_sql(table, snapshots, [epoch for epoch in known if epoch.number in wanted])
+    used = {
+        name
         for epoch in known
-        if epoch.number in wanted and (members := epoch.snapshots.get(table.name))
-        for snapshot_id in members
-    ]
-    used = {snapshot_id for _, _, snapshot_id in members}
-    read = [snapshots[snapshot_id] for snapshot_id in sorted(used)] or list(snapshots.values())[:1]
+        if epoch.number in wanted
+        for name in epoch.snapshots.get(table.name, ())
+    }
+    read = [snapshots[name] for name in sorted(used)] or list(snapshots.values())[:1]
     view = view_of(table, table.features, read)
     keys = [*view["keys"], EPOCH]
-    listed = ", ".join(
-        f"({number}, TIMESTAMPTZ {literal(as_of.isoformat(sep=' '))}, {literal(snapshot_id)})"
-        for number, as_of, snapshot_id in members
-    )
-    # Only the entities that the spine asks an epoch for: each epoch holds the whole table.
-    asked = f"SELECT DISTINCT {', '.join(keys)} FROM ({spine.sql}) WHERE {EPOCH} IS NOT NULL"
-    listed = listed or "(NULL::BIGINT, NULL::TIMESTAMPTZ, NULL::VARCHAR)"
-    candidates = (
-        f"(SELECT held.*, member.{EPOCH}, member._featmill_as_of FROM {view['relation']} AS held "
-        f"JOIN (VALUES {listed}) AS member({EPOCH}, _featmill_as_of, {SNAPSHOT_COLUMN}) "
-        f"USING ({SNAPSHOT_COLUMN}) SEMI JOIN ({asked}) USING ({', '.join(keys)}) "
-        f"WHERE held.{quote(table.event_time)} <= member._featmill_as_of)"
-    )
+    candidates = _candidates_sql(view, keys, members, spine)
     rows = feature_rows_sql({**view, "relation": candidates, "keys": [*keys, "_featmill_as_of"]})
     time = view["event_time"]
     alive = "true"
@@ -161,3 +151,52 @@ def served_view(
     plain = [{**feature, "ignore_nulls": False} for feature in view["features"]]
     del view["snapshots"]
     return {**view, "relation": relation, "keys": keys, "features": plain}
+
+
+def _members_sql(
+    table: FeatureTable, snapshots: Mapping[str, Snapshot], known: Iterable[Epoch]
+) -> str:
+    """The snapshots of each epoch as SQL: the epoch, the live snapshot's as_of, the snapshot, its as_of, is it live."""
+    rows = []
+    for epoch in known:
+        names = epoch.snapshots.get(table.name, ())
+        for name in names:
+            live, own = (_moment(snapshots[one].as_of) for one in (names[-1], name))
+            is_live = "true" if name == names[-1] else "false"
+            rows.append(f"({epoch.number}, {live}, {literal(name)}, {own}, {is_live})")
+    nothing = "(NULL::BIGINT, NULL::TIMESTAMPTZ, NULL::VARCHAR, NULL::TIMESTAMPTZ, NULL::BOOLEAN)"
+    return (
+        f"(VALUES {', '.join(rows) or nothing}) "
+        f"AS member({EPOCH}, _featmill_as_of, {SNAPSHOT_COLUMN}, _featmill_own_as_of, _featmill_is_live)"
+    )
+
+
+def _candidates_sql(
+    view: Mapping[str, Any], keys: Sequence[str], members: str, spine: Spine
+) -> str:
+    """The rows that can have served the entities that the spine asks for, each with its epoch.
+
+    What the live snapshot lacks is gone from its as_of on (rules 11 and 20), whatever earlier ones hold. Of what it
+    holds, a row of an earlier snapshot can only be newer where that snapshot is not older than the row, or carried.
+    """
+    time, relation, listed = quote(view["event_time"]), view["relation"], ", ".join(keys)
+    may_be_newer = (
+        "_featmill_is_live OR _featmill_newest IS NULL OR _featmill_own_as_of >= _featmill_newest"
+    )
+    if any(feature["ignore_nulls"] for feature in view["features"]):
+        may_be_newer = "true"
+    return (
+        f"(WITH asked AS (SELECT DISTINCT {listed} FROM ({spine.sql}) WHERE {EPOCH} IS NOT NULL), "
+        f"own AS (SELECT {listed}, max({time}) FILTER ({time} <= _featmill_as_of) AS _featmill_newest "
+        f"FROM asked JOIN (SELECT * FROM {members} WHERE _featmill_is_live) USING ({EPOCH}) "
+        f"JOIN {relation} AS held USING ({SNAPSHOT_COLUMN}, {', '.join(keys[:-1])}) GROUP BY ALL), "
+        f"wanted AS (SELECT {listed}, _featmill_as_of, {SNAPSHOT_COLUMN} "
+        f"FROM own JOIN {members} USING ({EPOCH}) WHERE {may_be_newer}) "
+        f"SELECT held.*, wanted.{EPOCH}, wanted._featmill_as_of FROM wanted "
+        f"JOIN {relation} AS held USING ({SNAPSHOT_COLUMN}, {', '.join(keys[:-1])}) "
+        f"WHERE held.{time} <= wanted._featmill_as_of)"
+    )
+
+
+def _moment(moment: datetime) -> str:
+    return f"TIMESTAMPTZ {literal(moment.isoformat(sep=' '))}"

@@ -252,9 +252,11 @@ def _explain(settings: Settings, catalog: Catalog, request: TrainingRequest) -> 
     from featmill.training.training_set import open_training_set
     from featmill.warehouse.registry import open_registry
 
-    table = Table("view", "engine", "why", "rows", "labels", "index", title_justify="left")
+    headings = ("view", "engine", "why", "rows", "labels", "left out first", "row index")
+    table = Table(*headings, title_justify="left")
     with open_training_set(catalog, open_registry(settings.lake_dir), request) as rows:
         for choice in rows.choices:
             counts = ["" if n is None else f"{n:,}" for n in (choice.rows, choice.labels)]
-            table.add_row(choice.view, choice.engine, choice.why, *counts, choice.index)
+            left_out = "\n".join(choice.prefilters) or "nothing"
+            table.add_row(choice.view, choice.engine, choice.why, *counts, left_out, choice.index)
     console.out.print(table)

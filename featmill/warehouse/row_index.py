@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featmill.errors import IndexUnusable
-from featmill.warehouse.row_index_columns import byte_sum, mapped, open_column
+from featmill.warehouse.row_index_columns import IndexFiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 HEADER = "header.json"
+#: What is said of a table that has no index at all.
+ABSENT = "none was built"
 #: `order` numbers stay below this, so that one more span fits into 64 bits.
 MOST = 2**62
 
@@ -101,28 +103,31 @@ def _sum_of(said: object) -> str:
 class RowIndex:
     """An index that was checked: `order` strictly increases, and what is opened has the bytes that were written."""
 
-    folder: Path
+    files: IndexFiles
     header: Header
     schema: pa.Schema
     order: np.ndarray[Any, Any]
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self.files.folder
 
     def key_values(self, position: int) -> pa.Array:
         """The distinct values of a key column in order: int64 or large_string."""
         import pyarrow as pa
 
         key = self.header.keys[position]
-        name = f"key{position}"
-        self._check(f"{name}.values", *([f"{name}.offsets"] if key.kind == "text" else []))
         kind = pa.int64() if key.kind == "integer" else pa.string()
-        return open_column(self.folder, name, kind, key.distinct)
+        return self.files.column(f"key{position}", kind, key.distinct)
 
     def combinations(self, position: int) -> np.ndarray[Any, Any]:
         """The combinations that exist of the keys up to this column: combination before x distinct + value, sorted."""
-        return self._numbers(f"pairs{position}", self.header.pairs[position - 1])
+        return self.files.numbers(f"pairs{position}", self.header.pairs[position - 1])
 
     def moments(self) -> np.ndarray[Any, Any]:
         """The distinct times, sorted; only where `header.moments` is set."""
-        return self._numbers("moments", self.header.moments or 0)
+        return self.files.numbers("moments", self.header.moments or 0)
 
     def column(self, name: str) -> pa.Array:
         """A feature's values in the order of the rows.
@@ -130,21 +135,11 @@ class RowIndex:
         Raises:
             IndexUnusable: there is no such column, or its files are broken.
         """
-        files = self.header.columns.get(name)
-        if files is None:
+        if name not in self.header.columns:
             raise IndexUnusable(f"it has no column {name}")
-        self._check(*files)
         position = sorted(self.header.columns).index(name)
         kind = self.schema.field(name).type
-        return open_column(self.folder, f"column{position}", kind, self.header.rows)
-
-    def _numbers(self, name: str, count: int) -> np.ndarray[Any, Any]:
-        self._check(name)
-        return numbers(self.folder, name, count)
-
-    def _check(self, *names: str) -> None:
-        for name in names:
-            _check_sum(self.folder, self.header, name)
+        return self.files.column(f"column{position}", kind, self.header.rows)
 
 
 def find_index(snapshots: Sequence[Snapshot], relation: str) -> RowIndex:
@@ -158,7 +153,7 @@ def find_index(snapshots: Sequence[Snapshot], relation: str) -> RowIndex:
     folder = root / wanted[:16]
     if not (folder / HEADER).is_file():
         others = [path.parent.name for path in root.glob(f"*/{HEADER}")]
-        why = "stale: it is of other snapshots or files" if others else "none was built"
+        why = "stale: it is of other snapshots or files" if others else ABSENT
         raise IndexUnusable(why, hint="build it: featmill index")
     return _open(folder, wanted)
 
@@ -173,17 +168,16 @@ def _open(folder: Path, wanted: str) -> RowIndex:
         header = _header(said["header"])
         if (header.format, header.fingerprint) != (FORMAT, wanted):
             raise IndexUnusable("foreign: its header names another format or fingerprint")
-        _check_sum(folder, header, "schema")
-        schema = pa.ipc.read_schema(pa.py_buffer((folder / "schema").read_bytes()))
-        _check_sum(folder, header, "order")
-        order = numbers(folder, "order", header.rows)
+        files = IndexFiles(folder, header.sums)
+        schema = pa.ipc.read_schema(files.open("schema"))
+        order = files.numbers("order", header.rows)
     except IndexUnusable:
         raise
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise IndexUnusable(f"broken: {error}") from error
     if header.rows and not bool((order[1:] > order[:-1]).all()):
         raise IndexUnusable("broken: its rows are not sorted")
-    return RowIndex(folder, header, schema, order)
+    return RowIndex(files, header, schema, order)
 
 
 def _header(fields: dict[str, Any]) -> Header:
@@ -191,20 +185,3 @@ def _header(fields: dict[str, Any]) -> Header:
     columns = {name: tuple(files) for name, files in fields.pop("columns").items()}
     pairs, snapshots = tuple(fields.pop("pairs")), tuple(fields.pop("snapshots"))
     return Header(keys=keys, columns=columns, pairs=pairs, snapshots=snapshots, **fields)
-
-
-def _check_sum(folder: Path, header: Header, name: str) -> None:
-    try:
-        found = byte_sum(folder / name)
-    except OSError as error:
-        raise IndexUnusable(f"broken: {name} cannot be read: {error.strerror or error}") from error
-    if found != header.sums.get(name):
-        raise IndexUnusable(f"broken: {name} does not have the bytes it was written with")
-
-
-def numbers(folder: Path, name: str, count: int) -> np.ndarray[Any, Any]:
-    """A file of 64-bit integers, mapped."""
-    import numpy as np
-
-    found = mapped(folder / name, count * 8)
-    return np.frombuffer(found, np.int64) if found is not None else np.empty(0, np.int64)

@@ -6,6 +6,9 @@ A column `x` of doubles is `x.values` and, where it has NULLs, `x.valid` (a bitm
 
 from __future__ import annotations
 
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -133,63 +136,99 @@ class _Bits:
             self._opened.write(np.packbits(self._rest, bitorder="little").tobytes())
 
 
-def open_column(folder: Path, name: str, kind: pa.DataType, rows: int) -> pa.Array:
-    """The column as an array over its mapped files; texts and lists come as their `large_` types.
+@dataclass(frozen=True, slots=True)
+class IndexFiles:
+    """The files of an index, each mapped and checked as it is opened; `sums` are the sums they were written with."""
 
-    Raises:
-        IndexUnusable: a file is missing or too short.
-    """
-    import numpy as np
+    folder: Path
+    sums: Mapping[str, int]
+
+    def column(self, name: str, kind: pa.DataType, rows: int) -> pa.Array:
+        """A column as an array over its mapped files; texts and lists come as their `large_` types.
+
+        Raises:
+            IndexUnusable: a file is missing, or is not as it was written.
+        """
+        import pyarrow as pa
+
+        has_nulls = f"{name}.valid" in self.sums
+        valid = self.open(f"{name}.valid", -(-rows // _BITS)) if has_nulls else None
+        if pa.types.is_list(kind) or _is_text(kind):
+            offsets = self.open(f"{name}.offsets", (rows + 1) * 8)
+            end = _last(offsets)
+            if pa.types.is_list(kind):
+                child = self.column(f"{name}.item", kind.value_type, end)
+                large = pa.large_list(pa.field(kind.value_field.name, child.type))
+                return pa.Array.from_buffers(large, rows, [valid, offsets], children=[child])
+            is_string = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+            large = pa.large_string() if is_string else pa.large_binary()
+            data = self.open(f"{name}.values", end)
+            return pa.Array.from_buffers(large, rows, [valid, offsets, data])
+        values = self.open(f"{name}.values", -(-rows * kind.bit_width // _BITS))
+        return pa.Array.from_buffers(kind, rows, [valid, values])
+
+    def numbers(self, name: str, count: int) -> np.ndarray[Any, Any]:
+        """A file of so many 64-bit integers.
+
+        Raises:
+            IndexUnusable: it is missing, or is not as it was written.
+        """
+        import numpy as np
+
+        return np.frombuffer(self.open(name, count * 8), np.int64)
+
+    def open(self, name: str, size: int | None = None) -> pa.Buffer:
+        """A file mapped into memory, of this size in bytes where it is known.
+
+        Raises:
+            IndexUnusable: it is missing, or is not as it was written.
+        """
+        try:
+            found = _mapped(self.folder / name)
+        except OSError as error:
+            why = error.strerror or error
+            raise IndexUnusable(f"broken: {name} cannot be read: {why}") from error
+        if size is not None and found.size != size:
+            raise IndexUnusable(f"broken: {name} has {found.size:,} bytes instead of {size:,}")
+        if byte_sum(found) != self.sums.get(name):
+            raise IndexUnusable(f"broken: {name} does not have the bytes it was written with")
+        return found
+
+
+def _mapped(path: Path) -> pa.Buffer:
     import pyarrow as pa
 
-    valid = mapped(folder / f"{name}.valid", -(-rows // _BITS), optional=True)
-    if pa.types.is_list(kind) or _is_text(kind):
-        offsets = mapped(folder / f"{name}.offsets", (rows + 1) * 8)
-        end = int(np.frombuffer(offsets, np.int64)[rows])
-        if pa.types.is_list(kind):
-            child = open_column(folder, f"{name}.item", kind.value_type, end)
-            large = pa.large_list(pa.field(kind.value_field.name, child.type))
-            return pa.Array.from_buffers(large, rows, [valid, offsets], children=[child])
-        data = mapped(folder / f"{name}.values", end)
-        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        large = pa.large_string() if text else pa.large_binary()
-        return pa.Array.from_buffers(large, rows, [valid, offsets, data])
-    values = mapped(folder / f"{name}.values", -(-rows * kind.bit_width // _BITS))
-    return pa.Array.from_buffers(kind, rows, [valid, values])
+    with path.open("rb") as opened:
+        if not path.stat().st_size:
+            return pa.py_buffer(b"")
+        # All of it is read at once, to be summed: one call maps its pages, where each touch would be a fault.
+        at_once = getattr(mmap, "MAP_POPULATE", 0)
+        flags = mmap.MAP_SHARED | at_once
+        return pa.py_buffer(mmap.mmap(opened.fileno(), 0, flags=flags, prot=mmap.PROT_READ))
 
 
-def mapped(path: Path, size: int, *, optional: bool = False) -> Any:  # noqa: ANN401 - a pa.Buffer
-    """A file mapped into memory; None where it is optional and absent.
-
-    Raises:
-        IndexUnusable: it is missing, or not of this size in bytes.
-    """
-    import pyarrow as pa
-
-    try:
-        found = path.stat().st_size
-    except OSError as error:
-        if optional:
-            return None
-        raise IndexUnusable(f"broken: {path.name} is missing") from error
-    if found != size:
-        raise IndexUnusable(f"broken: {path.name} has {found:,} bytes instead of {size:,}")
-    return pa.memory_map(str(path)).read_buffer() if size else pa.py_buffer(b"")
-
-
-def byte_sum(path: Path) -> int:
-    """The sum of a file's 64-bit words modulo 2^64, the last one padded with zeros: any one changed byte changes it.
+def byte_sum(held: pa.Buffer) -> int:
+    """The sum of the 64-bit words modulo 2^64, the last one padded with zeros: any one changed byte changes it.
 
     No cryptography: it finds broken files at the speed of memory, which a stronger sum would not.
     """
     import numpy as np
 
-    if not path.stat().st_size:
-        return 0
-    words = np.memmap(path, np.uint8, mode="r")
+    words = np.frombuffer(held, np.uint8)
     whole = len(words) - len(words) % 8
     rest = int.from_bytes(words[whole:].tobytes(), "little")
     return (int(words[:whole].view(np.uint64).sum()) + rest) % 2**64
+
+
+def file_sum(path: Path) -> int:
+    """The byte sum of a file."""
+    return byte_sum(_mapped(path))
+
+
+def _last(offsets: pa.Buffer) -> int:
+    import numpy as np
+
+    return int(np.frombuffer(offsets, np.int64)[-1])
 
 
 def _is_text(kind: pa.DataType) -> bool:

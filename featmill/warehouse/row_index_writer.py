@@ -24,7 +24,7 @@ from featmill.warehouse.row_index import (
     index_root,
     write_header,
 )
-from featmill.warehouse.row_index_columns import ColumnWriter, byte_sum, is_storable
+from featmill.warehouse.row_index_columns import ColumnWriter, file_sum, is_storable
 from featmill.warehouse.row_statistics import newest_rows_sql, row_statistics
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class _Build:
             span=bounds.span,
             moments=None if bounds.moments is None else len(bounds.moments),
             columns=files,
-            sums={p.name: byte_sum(p) for p in sorted(self.folder.iterdir()) if p.is_file()},
+            sums={p.name: file_sum(p) for p in sorted(self.folder.iterdir()) if p.is_file()},
         )
 
     def _types(self) -> dict[str, str]:

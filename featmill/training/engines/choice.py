@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,15 @@ from featmill.training.engines.prefilters import (
     narrowed,
     spine_statistics,
 )
-from featmill.warehouse.row_index import RowIndex, find_index
+from featmill.warehouse.row_index import ABSENT, RowIndex, find_index
 from featmill.warehouse.row_statistics import RowStatistics, row_statistics
 
 if TYPE_CHECKING:
     import duckdb
 
     from featmill.training.planner import Join
+
+LOG = logging.getLogger(__name__)
 
 #: What `engine=` may be; `auto` lets statistics decide.
 ENGINES = ("auto", "asof", "equi", "interval", "indexed")
@@ -44,7 +47,7 @@ class Choice:
     rows: int | None = None
     labels: int | None = None
     prefilters: tuple[str, ...] = ()
-    index: str = "none was built"
+    index: str = ABSENT
     is_index_ignored: bool = False
 
 
@@ -109,7 +112,14 @@ def _index(
         index = find_index(snapshots, str(view["relation"])[1:-1])
         return (index, IndexedView(connection, index, view)), "used", False
     except IndexUnusable as error:
-        return None, error.message, error.message != "none was built"
+        is_ignored = error.message != ABSENT
+        if is_ignored:
+            LOG.warning(
+                "the row index of %s is ignored: %s; featmill index builds it anew",
+                view["name"],
+                error.message,
+            )
+        return None, error.message, is_ignored
 
 
 def _by_rows(

@@ -72,8 +72,9 @@ class IndexedView:
         """
         found = self._find(keys, times)
         name = self._view["name"]
+        wanted = _wanted(found, found.row, found.is_visible)
         columns = {
-            f"{name}__{feature['name']}": self._values(found, feature)
+            f"{name}__{feature['name']}": self._values(found, feature, wanted)
             for feature in self._view["features"]
         }
         if status:
@@ -87,7 +88,8 @@ class IndexedView:
         header, order = self._index.header, self._index.order
         key = self._numbers_of(keys)
         at, is_known = _plain(times)
-        key[~is_known] = -1
+        if is_known is not None:
+            key = np.where(is_known, key, -1)
         if self._moments is None:
             offset = np.clip(at, header.first - 1, header.last + 1) - header.first
         else:
@@ -131,15 +133,13 @@ class IndexedView:
             return offset + self._index.header.first
         return np.take(self._moments, offset, mode="clip")
 
-    def _values(self, found: Found, feature: Mapping[str, Any]) -> pa.Array:
+    def _values(self, found: Found, feature: Mapping[str, Any], wanted: pa.Array) -> pa.Array:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         column, default = self._columns[feature["name"]], self._defaults[feature["name"]]
-        row, has_value = found.row, found.is_visible
         if feature["ignore_nulls"] and column.null_count:
-            row, has_value = self._carried(found, feature["name"])
-        wanted = pa.array(row[found.restore], mask=~has_value[found.restore])
+            wanted = _wanted(found, *self._carried(found, feature["name"]))
         taken = pc.take(column, wanted, boundscheck=False)
         if taken.type != default.type:
             taken = taken.cast(default.type)
@@ -174,6 +174,13 @@ class IndexedView:
         return pa.array(times, pa.int64(), mask=~is_found).cast(pa.timestamp("us", "UTC"))
 
 
+def _wanted(found: Found, row: np.ndarray[Any, Any], has_value: np.ndarray[Any, Any]) -> pa.Array:
+    """The rows to gather from, in the spine's order; NULL where there is no value."""
+    import pyarrow as pa
+
+    return pa.array(row[found.restore], mask=~has_value[found.restore])
+
+
 def _status(found: Found) -> pa.Array:
     import numpy as np
     import pyarrow as pa
@@ -195,16 +202,19 @@ def _position(values: pa.Array, wanted: pa.Array) -> np.ndarray[Any, Any]:
         found = pc.index_in(wanted, value_set=values, skip_nulls=True)
         return np.array(found.fill_null(-1), dtype=np.int64)
     plain, is_known = _plain(wanted)
-    sorted_values = np.asarray(values)
-    if not len(sorted_values):
-        return np.full(len(plain), -1, np.int64)
-    least, most = int(sorted_values[0]), int(sorted_values[-1])
-    if most - least + 1 == len(sorted_values):
-        is_known &= (plain >= least) & (plain <= most)
-        return np.where(is_known, plain - least, -1)
-    number = _search(sorted_values, plain)
-    number[~is_known] = -1
-    return number
+    number = _number(np.asarray(values), plain)
+    return number if is_known is None else np.where(is_known, number, -1)
+
+
+def _number(values: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Positions in sorted distinct integers, -1 where absent; without a search where none between them is missing."""
+    import numpy as np
+
+    if not len(values) or int(values[-1]) - int(values[0]) + 1 != len(values):
+        return _search(values, wanted)
+    number = wanted - values[0]
+    # Unsigned: what lies below the least, or wraps around, is beyond the most.
+    return np.where(number.view(np.uint64) < len(values), number, -1)
 
 
 def _search(values: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -217,14 +227,15 @@ def _search(values: np.ndarray[Any, Any], wanted: np.ndarray[Any, Any]) -> np.nd
     return np.where(values[position] == wanted, position, -1)
 
 
-def _plain(array: pa.Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """An array of integers or moments as int64, and which of it is not NULL."""
+def _plain(array: pa.Array) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any] | None]:
+    """An array of integers or moments as int64, and which of it is not NULL (None: all)."""
     import numpy as np
     import pyarrow as pa
 
     numbers = array.view(pa.int64()) if pa.types.is_timestamp(array.type) else array
-    is_known = np.asarray(numbers.is_valid()).copy()
-    return np.asarray(numbers.fill_null(0) if numbers.null_count else numbers), is_known
+    if not numbers.null_count:
+        return np.asarray(numbers), None
+    return np.asarray(numbers.fill_null(0)), np.asarray(numbers.is_valid())
 
 
 def _defaults(

@@ -9,7 +9,7 @@
         {{ return("cast(" ~ value ~ " as decimal(18, " ~ feature.scale ~ "))") }}
     {%- endif -%}
     {%- set type = feature.get('data_type') | string | lower -%}
-    {%- if feature.aggregate in ['min', 'max', 'top'] and type in ['double', 'float'] -%}
+    {%- if feature.aggregate in ['min', 'max', 'top'] and type in ['double', 'float', 'float8', 'float4', 'real'] -%}
         {{ return("((" ~ value ~ ") + cast(0 as " ~ type ~ "))") }}
     {%- endif -%}
     {{ return("(" ~ value ~ ")") }}

@@ -202,8 +202,9 @@ def test_a_double_is_rounded_to_its_scale_or_refused(value, found):
 
 @pytest.mark.parametrize("aggregate", ["min", "max", "top"])
 @pytest.mark.parametrize("zeros", [("0.0", "-0.0"), ("-0.0", "0.0")])
-def test_which_zero_is_met_first_is_no_matter(aggregate, zeros):
-    feature = {"name": "x", "aggregate": aggregate, "value": "x", "data_type": "double"}
+@pytest.mark.parametrize("data_type", ["double", "REAL"])
+def test_which_zero_is_met_first_is_no_matter(aggregate, zeros, data_type):
+    feature = {"name": "x", "aggregate": aggregate, "value": "x", "data_type": data_type}
     listed = ", ".join(f"('{zero}'::double)" for zero in zeros)
     sql = (
         f"SELECT {macros()._aggregate(feature, 'true', ORDER, 't')} FROM (VALUES {listed}) AS v (x)"

@@ -118,14 +118,16 @@ class VisibleRows:
     def _find_earlier(self) -> set[str]:
         """Make the table `earlier`: the rows of earlier snapshots that serve. Returns the ids of those snapshots.
 
-        They are not only of entities that the snapshot lacks: it may hold an older row than an earlier one does.
+        An entity that the snapshot lacks is gone from its as_of on (rules 11 and 20). It may hold one with an older
+        row than an earlier snapshot does, or with none that is visible.
         """
         history = f"({relation_sql(self._history)})" if self._history else self._own
         own = f"_featmill_time, _featmill_published_at, {literal(self._snapshot.snapshot_id)}"
         self._connection.execute(
             f"CREATE TABLE earlier AS "
             f"SELECT {self._keys}, {self._time}, {SNAPSHOT_COLUMN} "
-            f"FROM {history} LEFT JOIN ({self._newest_sql()}) USING ({self._keys}) "
+            f"FROM (SELECT * FROM {history} SEMI JOIN {self._own} USING ({self._keys})) "
+            f"LEFT JOIN ({self._newest_sql()}) USING ({self._keys}) "
             f"WHERE {self._visible_sql() if self._history else 'false'} AND {self._has_key_sql()} "
             f"AND (_featmill_time IS NULL OR ({', '.join(self._order)}) > ({own})) {self._newest_only_sql(self._order)}"
         )

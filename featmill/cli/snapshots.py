@@ -1,4 +1,4 @@
-"""`featmill snapshots`: what is released and what is published."""
+"""`featmill snapshots`: what is released and what is published; and `featmill show`, beside it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.table import Table
 
 from featmill.cli import console
 from featmill.cli.console import ProjectDir
+from featmill.cli.show import show
 from featmill.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,8 +20,9 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command()(snapshots)
+    app.command()(show)
 
 
 def snapshots(
@@ -43,7 +45,17 @@ def snapshots(
     }
     for name in wanted:
         listed = _listing(
-            name, ("snapshot", "as_of", "cut-off", "published at", "rows", "definition", "content")
+            name,
+            (
+                "snapshot",
+                "as_of",
+                "cut-off",
+                "published at",
+                "rows",
+                "stored",
+                "definition",
+                "content",
+            ),
         )
         listed.add_column("released")
         for snapshot in registry.lake.snapshots(name)[-last:]:
@@ -53,6 +65,7 @@ def snapshots(
                 _moment(snapshot.cut_off),
                 _moment(snapshot.published_at),
                 f"{snapshot.rows:,}",
+                "all" if snapshot.change is None else f"{snapshot.change.rows:,} changes",
                 snapshot.fingerprint[:10],
                 snapshot.content_hash[:10],
                 "yes" if (name, snapshot.snapshot_id) in members else "no",

@@ -18,7 +18,7 @@ from featmill.warehouse.change_log import MAX_CHAIN, base_sql, stored_sql
 from featmill.warehouse.columns import literal, quote
 from featmill.warehouse.identity import only_row
 from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, Lake, relation_sql
-from featmill.warehouse.model import Change, Snapshot
+from featmill.warehouse.model import Change, Snapshot, Vanished
 from featmill.warehouse.snapshot_log import SnapshotLog
 
 if TYPE_CHECKING:
@@ -97,6 +97,9 @@ def found_changes(
         chain_rows = rows + (base.change.chain_rows if base.change is not None else 0)
         change = replace(change, rows=rows, chain_rows=chain_rows)
         snapshot = replace(wanted, change=change)
+        if base.as_of < wanted.as_of:
+            gone = only_row(cursor, f"SELECT count(*) FROM {table} WHERE NOT {_HERE}")[0]
+            snapshot = replace(snapshot, vanished=Vanished(base.snapshot_id, int(gone)))
         sql = _stored_sql(candidate, snapshot, table)
         yield Changes(snapshot, sql, cursor.sql(sql).to_arrow_reader(_BATCH_ROWS))
     finally:
@@ -126,6 +129,26 @@ def _is_same_bag(cursor: duckdb.DuckDBPyConnection, one: str, other: str) -> boo
         for sql in (one, other)
     ]
     return found[0] == found[1]
+
+
+def count_vanished(
+    cursor: duckdb.DuckDBPyConnection, lake: Lake, candidate: Candidate, wanted: Snapshot
+) -> Vanished | None:
+    """How many entities of the snapshot before it the candidate lacks; None where there is none to compare with."""
+    earlier = [
+        s
+        for s in lake.snapshots(wanted.table)
+        if s.location == wanted.location and s.as_of < wanted.as_of
+    ]
+    before = max(earlier, key=lambda s: (s.as_of, s.published_at, s.snapshot_id), default=None)
+    if before is None:
+        return None
+    keys = ", ".join(quote(key) for key in candidate.join_keys)
+    sql = (
+        f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM ({relation_sql([before])})) "
+        f"ANTI JOIN ({candidate.sql}) USING ({keys})"
+    )
+    return Vanished(before.snapshot_id, int(only_row(cursor, sql)[0]))
 
 
 def _base(lake: Lake, log: SnapshotLog, candidate: Candidate, wanted: Snapshot) -> Snapshot | None:

@@ -37,12 +37,21 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Vanished:
+    """How many entities of the snapshot `since` a later one does not hold any more."""
+
+    since: str
+    entities: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """One immutable snapshot of one feature table (rule 19). Times are aware, UTC.
 
     `fingerprint` names the definition, `sources` what was read, `content_hash` what came out (publish metadata
     excluded). `delta_version` is the version of the table at `location` that its one commit made. `events` is the
     version of the event log behind it, where the table keeps one. `change` is None for a snapshot that is stored whole.
+    `vanished` compares with the snapshot before it when it was published; None where there was none.
     """
 
     table: str
@@ -58,6 +67,7 @@ class Snapshot:
     delta_version: int
     events: str | None = None
     change: Change | None = None
+    vanished: Vanished | None = None
 
 
 @dataclass(frozen=True, slots=True)

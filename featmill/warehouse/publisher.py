@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from featmill import clock
 from featmill.errors import LakeError
 from featmill.warehouse import identity
-from featmill.warehouse.changes import Candidate, Storage, found_changes, is_stored, reads_back
+from featmill.warehouse.changes import (
+    Candidate,
+    Storage,
+    count_vanished,
+    found_changes,
+    is_stored,
+    reads_back,
+)
 from featmill.warehouse.columns import literal, published_expression, quote
 from featmill.warehouse.identity import SnapshotIdentity, SourceRelation
 from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, Lake
@@ -92,6 +99,8 @@ def publish(
     lake.require_schema(snapshot, _schema(cursor, candidate, snapshot))
     with found_changes(cursor, lake, candidate, snapshot, order.storage) as changes:
         if changes is None:
+            vanished = count_vanished(cursor, lake, candidate, snapshot)
+            snapshot = replace(snapshot, vanished=vanished)
             return lake.append(_rows(cursor, candidate, snapshot), snapshot), True
         published = lake.append(changes.reader, changes.snapshot)
         if is_stored(cursor, changes, published):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from featmill.errors import LakeError
 from featmill.warehouse.delta_log import Commit, DeltaLog
-from featmill.warehouse.model import Change, Snapshot, SourceVersion
+from featmill.warehouse.model import Change, Snapshot, SourceVersion, Vanished
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -125,4 +125,6 @@ def _load(said: dict[str, Any], location: Path, delta_version: int) -> Snapshot:
     if said.get("change") is not None:
         change = said["change"]
         said["change"] = Change(**{**change, "join_keys": tuple(change["join_keys"])})
+    if said.get("vanished") is not None:
+        said["vanished"] = Vanished(**said["vanished"])
     return Snapshot(**said, location=str(location), delta_version=delta_version)

@@ -10,6 +10,11 @@
     rows_{{ loop.index }} as (
         {{ featmill._portable_rows(view, engine) }}
     )
+    {%- if view['gone'] is defined %},
+    gone_{{ loop.index }} as (
+        {{ featmill._portable_gone(view, engine) }}
+    )
+    {%- endif %}
     {%- endfor %}
     select
         spine.*
@@ -22,5 +27,8 @@
     asof join {{ found }}
         match_condition (spine.{{ time }} >= {{ found }}.{{ view['event_time'] }})
         on {% for key in view['keys'] %}{{ 'and ' if not loop.first }}spine.{{ key }} = {{ found }}.{{ key }} {% endfor %}
+    {%- endfor %}
+    {%- for view in views %}
+    {{ featmill._portable_gone_join(view, loop.index, 'spine', time) }}
     {%- endfor %}
 {%- endmacro %}

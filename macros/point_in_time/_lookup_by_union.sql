@@ -47,11 +47,19 @@
         from carried_{{ number }}
         where _featmill_is_label = 1
     )
+    {%- if view['gone'] is defined %},
+    gone_{{ number }} as (
+        {{ featmill._portable_gone(view, engine) }}
+    )
+    {%- endif %}
     {%- endfor %}
     select
         _featmill_given.*
         {%- for view in views -%}
         {{ featmill._portable_columns(view, 'found_' ~ loop.index, '_featmill_moment', engine, status) }}
         {%- endfor %}
-    from looked_up_{{ views | length }}
+    from looked_up_{{ views | length }} as looked_up
+    {%- for view in views %}
+    {{ featmill._portable_gone_join(view, loop.index, 'looked_up', '_featmill_moment') }}
+    {%- endfor %}
 {%- endmacro %}

@@ -1,9 +1,16 @@
-{#- The columns that a view adds to a spine, from the row that was found (`found`, with its time `at`). Plain Jinja.
+{#- The columns that a view adds to a spine, from the row that was found; where entities vanished (the view
+    has `gone`) nothing of before is found between `gone_since` and `gone_until` of gone_<n> (rule 11). Plain Jinja.
 
-    moment: SQL of the spine's time. engine: {after: SQL of a time `{}` plus `[]` microseconds, apostrophe: in a text}. -#}
+    found: rows_<n> or found_<n>. moment: SQL of the spine's time. engine: {after: SQL of a time `{}` plus `[]` microseconds, apostrophe: in a text}. -#}
 {% macro _portable_columns(view, found, moment, engine, status) -%}
     {%- set at = found ~ '.' ~ view['event_time'] -%}
+    {%- set is_gone = 'coalesce(' ~ (found | replace('found_', 'gone_') | replace('rows_', 'gone_')) ~ '.gone_since > ' ~ at ~ ', false)' -%}
     {%- set visible = at ~ ' is not null' -%}
+    {%- set found_at = at -%}
+    {%- if view['gone'] is defined -%}
+        {%- set visible = visible ~ ' and not ' ~ is_gone -%}
+        {%- set found_at = 'case when not ' ~ is_gone ~ ' then ' ~ at ~ ' end' -%}
+    {%- endif -%}
     {%- if view['ttl_us'] is not none -%}
         {%- set ends = engine['after'] | replace('[]', view['ttl_us'] | string) | replace('{}', at) -%}
         {%- set visible = visible ~ ' and ' ~ moment ~ ' < ' ~ ends -%}
@@ -12,7 +19,7 @@
         case when {{ visible }} then {{ found }}.{{ feature['name'] }} else {{ featmill._escaped_literal(feature['default_sql'], engine['apostrophe']) }} end as {{ view['name'] }}__{{ feature['name'] }}
     {%- endfor %}
     {%- if status %},
-        case when {{ visible }} then 'ok' when {{ at }} is null then 'missing' else 'expired' end as {{ view['name'] }}__status,
-        {{ at }} as {{ view['name'] }}__{{ view['event_time'] }}
+        case when {{ visible }} then 'ok' when {{ found_at }} is null then 'missing' else 'expired' end as {{ view['name'] }}__status,
+        {{ found_at }} as {{ view['name'] }}__{{ view['event_time'] }}
     {%- endif -%}
 {%- endmacro %}

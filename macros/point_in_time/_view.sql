@@ -27,8 +27,15 @@
         }) -%}
     {%- endfor -%}
     {%- set ttl = table.get('ttl') -%}
+    {#- A snapshot's id begins with its as_of. -#}
+    {%- set as_of = "strptime(split_part(snapshot_id, '-', 1), ['%Y%m%dT%H%M%SZ', '%Y%m%dT%H%M%S.%fZ'])" -%}
+    {%- set held = {
+        'relation': relation, 'keys': table.join_keys,
+        'snapshots_sql': "(select distinct snapshot_id, timezone('UTC', " ~ as_of ~ ") as as_of from " ~ relation ~ ")",
+    } -%}
     {{ return({
         'name': nodes[0].name, 'relation': relation, 'keys': table.join_keys, 'event_time': candidate.config.event_time,
+        'gone': '(' ~ featmill.absences_sql(held) ~ ')',
         'ttl_us': featmill._microseconds(ttl) if ttl and ttl != 'none' else none, 'features': features,
     }) }}
 {% endmacro %}

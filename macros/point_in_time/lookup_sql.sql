@@ -13,6 +13,8 @@
 {% macro snowflake__lookup_sql(spine, time, keys, views, status) %}
     {{ return(featmill._lookup_by_asof(spine, time, keys, views, status, {
         'after': 'dateadd(microsecond, [], {})', 'fail': 'to_boolean({})', 'ignore': 'outside', 'apostrophe': "''",
+        'as_of': "to_timestamp_tz(split_part(snapshot_id, '-', 1), 'AUTO')",
+        'never': "to_timestamp_tz('9999-12-31 00:00:00 +00:00')",
     })) }}
 {% endmacro %}
 
@@ -20,6 +22,8 @@
     {{ return(featmill._lookup_by_union(spine, time, keys, views, status, {
         'given': '(select as struct spine.*)', 'after': 'timestamp_add({}, interval [] microsecond)',
         'fail': 'cast(error({}) as bool)', 'ignore': 'inside', 'apostrophe': "\\'",
+        'as_of': "parse_timestamp('%Y%m%dT%H%M%E*SZ', split(snapshot_id, '-')[offset(0)])",
+        'never': "timestamp '9999-12-31 00:00:00+00'",
     })) }}
 {% endmacro %}
 
@@ -27,6 +31,8 @@
     {{ return(featmill._lookup_by_union(spine, time, keys, views, status, {
         'given': 'struct(spine.*)', 'after': 'timestamp_micros(unix_micros({}) + [])',
         'fail': 'cast(raise_error({}) as boolean)', 'ignore': 'outside', 'apostrophe': "\\'",
+        'as_of': "to_timestamp(replace(split_part(snapshot_id, '-', 1), 'Z', '+0000'), \"yyyyMMdd'T'HHmmss[.SSSSSS]xx\")",
+        'never': "timestamp '9999-12-31 00:00:00Z'",
     })) }}
 {% endmacro %}
 

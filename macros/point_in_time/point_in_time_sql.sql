@@ -5,7 +5,8 @@
     what it found: an older row cannot be visible when the newest is past its ttl.
 
     spine: SQL text of the spine. time: its column. views: as in feature_rows_sql, with `name`, and per feature
-    `default_sql`. status: add `view__status` (ok, expired, missing) and `view__<event time>`.
+    `default_sql` and, where entities vanished, `gone`: the relation that absences_sql gives; between `gone_since` and
+    `gone_until` no row of before is found (rule 11). status: add `view__status` (ok, expired, missing) and `view__<event time>`.
     hidden: columns of the spine that are not part of the answer. Plain Jinja: Python
     renders this macro as well. -#}
 {% macro point_in_time_sql(spine, time, views, status=false, hidden=[]) -%}
@@ -23,6 +24,8 @@
         {%- set found = 'rows_' ~ loop.index -%}
         {%- set at = found ~ '.' ~ view['event_time'] -%}
         {%- set visible = at ~ ' is not null' -%}
+        {%- set is_gone = 'coalesce(gone_' ~ loop.index ~ '.gone_since > ' ~ at ~ ', false)' -%}
+        {%- if view['gone'] is defined -%}{%- set visible = visible ~ ' and not ' ~ is_gone -%}{%- endif -%}
         {%- if view['ttl_us'] is not none -%}
             {%- set visible = visible ~ ' and spine.' ~ time ~ ' < ' ~ at ~ ' + to_microseconds(' ~ view['ttl_us'] ~ ')' -%}
         {%- endif -%}
@@ -30,8 +33,9 @@
         case when {{ visible }} then {{ found }}.{{ feature['name'] }} else {{ feature['default_sql'] }} end as {{ view['name'] }}__{{ feature['name'] }}
         {%- endfor %}
         {%- if status %},
-        case when {{ visible }} then 'ok' when {{ at }} is null then 'missing' else 'expired' end as {{ view['name'] }}__status,
-        {{ at }} as {{ view['name'] }}__{{ view['event_time'] }}
+        {%- set found_at = 'case when not ' ~ is_gone ~ ' then ' ~ at ~ ' end' if view['gone'] is defined else at %}
+        case when {{ visible }} then 'ok' when {{ found_at }} is null then 'missing' else 'expired' end as {{ view['name'] }}__status,
+        {{ found_at }} as {{ view['name'] }}__{{ view['event_time'] }}
         {%- endif %}
         {%- endfor %}
     from spine
@@ -39,6 +43,12 @@
     {%- set found = 'rows_' ~ loop.index %}
     asof left join {{ found }} on
         {%- for key in view['keys'] %} spine.{{ key }} = {{ found }}.{{ key }} and{% endfor %} spine.{{ time }} >= {{ found }}.{{ view['event_time'] }}
+    {%- if view['gone'] is defined %}
+    {%- set gone = 'gone_' ~ loop.index %}
+    left join {{ view['gone'] }} as {{ gone }} on
+        {%- for key in view['keys'] %} spine.{{ key }} = {{ gone }}.{{ key }} and{% endfor %}
+        spine.{{ time }} >= {{ gone }}.gone_since and spine.{{ time }} < {{ gone }}.gone_until
+    {%- endif %}
     {%- endfor %}
     order by spine._featmill_row
 {%- endmacro %}

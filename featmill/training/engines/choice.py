@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from featmill.errors import IndexUnusable, UsageError
+from featmill.training.absences import absences
 from featmill.training.engines.indexed import IndexedView
 from featmill.training.engines.prefilters import (
     Narrowing,
@@ -87,6 +88,9 @@ def choose(view: dict[str, Any], spine: SpineFacts, engine: str) -> Chosen:
     Raises:
         UsageError: the engine that is asked for cannot join this view.
     """
+    gone = absences(spine.connection, view.get("snapshots") or (), view["relation"], view["keys"])
+    if gone is not None:
+        return _with_absences(view, gone, engine)
     index, state, is_ignored = None, "not looked for", False
     if engine in ("auto", "indexed"):
         index, state, is_ignored = _index(view, spine.connection)
@@ -99,6 +103,14 @@ def choose(view: dict[str, Any], spine: SpineFacts, engine: str) -> Chosen:
     if engine == "indexed":
         raise _refused(view, engine, state)
     return _by_rows(view, spine, engine, (state, is_ignored))
+
+
+def _with_absences(view: dict[str, Any], gone: str, engine: str) -> Chosen:
+    """Entities vanished: of the engines only ASOF leaves out their older rows (rule 11)."""
+    if engine not in ("auto", "asof"):
+        raise _refused(view, engine, "some of its entities vanished from a snapshot")
+    why = "some of its entities vanished from a snapshot, which the other engines do not see"
+    return Chosen(Choice(view["name"], "asof", why), {**view, "gone": gone})
 
 
 def _index(

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from exporters import rows as rows_module
 from exporters.rows import visible_rows
 from featmill.contract.catalog import FeatureTable
+from featmill.training.absences import absences
 from featmill.training.templates import point_in_time_sql
 from featmill.warehouse.columns import literal
 from featmill.warehouse.model import Snapshot
@@ -112,7 +113,7 @@ CARRIED_FAR = Case(
     (
         publication(0, Row(A, START, 1, "x")),
         publication(2, Row(A, START + DAY + MICROSECOND, 2, None)),
-        publication(3),
+        publication(3, Row(A, START, 3, None)),
     ),
     exported=2,
     fewer=frozenset({1, 2}),
@@ -123,8 +124,8 @@ TIED = Case(
     False,
     (
         publication(1, Row(A, START, 1, "x"), Row(B, START + DAY, 2, "y")),
-        publication(2, Row(A, START, 3, "z")),
-        publication(3),
+        publication(2, Row(A, START, 3, "z"), Row(B, START, 4, "z")),
+        publication(3, Row(A, START - DAY, 5, "v"), Row(B, START - DAY, 6, "w")),
     ),
     exported=2,
     fewer=frozenset({1, 2}),
@@ -200,6 +201,10 @@ def looked_up(case: Case, released: list[Snapshot], at: datetime) -> list[tuple]
         f"SELECT {literal(code)} AS code, {number} AS number, TIMESTAMPTZ '{at}' AS at"
         for code, number in sorted(KEYS)
     )
+    gone = absences(CONNECTION, released, str(view["relation"]), ["code", "number"])
+    if gone is not None:
+        event("entities vanished")
+        view["gone"] = gone
     sql = point_in_time_sql(spine, "at", [view], status=True, hidden=[])
     return CONNECTION.execute(
         "SELECT code, number, load__feature_at, load__plain, load__carried "
@@ -218,7 +223,7 @@ def read(reader: pa.RecordBatchReader) -> list[tuple]:
 @example(TIED)
 @example(FILLED)
 def test_what_is_exported_is_what_a_lookup_at_the_as_of_finds(case):
-    """Rules 12 to 14: also entities that the newest snapshot lacks, and none past its ttl."""
+    """Rules 11 to 14: none that the newest snapshot lacks, and none past its ttl."""
     with tempfile.TemporaryDirectory() as folder:
         snapshots = [write(Path(folder), n, made) for n, made in enumerate(case.snapshots)]
         exported = snapshots[case.exported]

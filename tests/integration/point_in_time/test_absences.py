@@ -1,0 +1,174 @@
+"""A lookup after an entity was deleted finds nothing until it is back (rules 11 and 20), whatever stores it."""
+
+from __future__ import annotations
+
+import tempfile
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+from featmill.errors import UsageError
+from featmill.training.absences import absences
+from featmill.training.planner import Join, plan
+from featmill.warehouse.lake import Lake, newest_per_as_of, relation_sql
+from featmill.warehouse.model import Snapshot
+from featmill.warehouse.publisher import PublishOrder, publish
+
+CONNECTION = duckdb.connect(config={"threads": 1})
+CONNECTION.execute("SET TimeZone = 'UTC'")
+START = datetime(2026, 3, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+
+def put(lake: Lake, day: int, rows: dict[str, tuple[int, int]], storage: str) -> Snapshot:
+    """A snapshot of a day: entity -> how many days before it its row is valid from, and its value."""
+    as_of = START + day * DAY
+    CONNECTION.execute(
+        "CREATE OR REPLACE TABLE candidate (k VARCHAR, valid_at TIMESTAMP, n BIGINT)"
+    )
+    for key, (age, value) in rows.items():
+        at = (as_of - age * DAY).replace(tzinfo=None)
+        CONNECTION.execute("INSERT INTO candidate VALUES (?, ?, ?)", [key, at, value])
+    order = PublishOrder(
+        table="load", sql="SELECT * FROM candidate", as_of=as_of, cut_off=as_of, join_keys=("k",),
+        tenant="default", version="1", fingerprint="f", sources=(), event_time="valid_at",
+        storage=storage,
+    )  # fmt: skip
+    return publish(CONNECTION, lake, order)[0]
+
+
+def looked_up(
+    snapshots: list[Snapshot], spine: list[tuple[str, datetime]], ttl=None, engine="auto"
+):
+    """Status and value of each row of the spine, by what `featmill train` runs."""
+    listed = ", ".join(f"('{key}', TIMESTAMPTZ '{at}')" for key, at in spine)
+    view = {
+        "name": "v",
+        "relation": f"({relation_sql(snapshots)})",
+        "snapshots": snapshots,
+        "keys": ["k"],
+        "event_time": "valid_at",
+        "ttl_us": None if ttl is None else ttl // timedelta(microseconds=1),
+        "features": [{"name": "n", "ignore_nulls": False, "default_sql": "-1"}],
+    }
+    sql = f"SELECT * FROM (VALUES {listed}) AS spine(k, asked_at)"
+    with CONNECTION.cursor() as cursor:
+        cursor.execute("SET TimeZone = 'UTC'")
+        planned = plan(cursor, Join(sql, "asked_at", [view], status=True), engine=engine)
+        rows = planned.reader(1000).read_all().to_pylist()
+    return [(row["v__status"], row["v__n"], row["v__valid_at"]) for row in rows]
+
+
+histories = st.lists(
+    st.tuples(
+        st.integers(0, 4),
+        st.dictionaries(
+            st.sampled_from("abc"),
+            st.tuples(st.sampled_from([0, 0, 0, 1, 2]), st.integers(0, 9)),
+            min_size=1,
+        ),
+    ),
+    min_size=2,
+    max_size=6,
+)
+
+
+@settings(max_examples=12, deadline=None)
+@given(histories, st.sampled_from([None, DAY, 3 * DAY]))
+def test_a_lookup_equals_its_definition_where_entities_come_and_go(history, ttl):
+    """Rules 11, 12 and 20, for both storages, against plain Python."""
+    spine = [(key, START + n * DAY / 2) for key in "abcd" for n in range(-1, 12)]
+    with tempfile.TemporaryDirectory() as folder:
+        answers = []
+        for storage in ("full", "changes"):
+            lake = Lake(Path(folder) / storage)
+            for day, rows in history:
+                put(lake, day, rows, storage)
+            answers.append(looked_up(newest_per_as_of(lake.snapshots("load")), spine, ttl))
+    stated = dict(sorted(dict(history).items()))
+
+    expected = [definition(stated, ttl, key, at) for key, at in spine]
+
+    event(f"statuses: {sorted({row[0] for row in expected})}")
+    assert answers[0] == expected
+    assert answers[1] == expected
+
+
+def definition(stated, ttl, key, at):
+    """The newest row stated by any snapshot, unless the newest snapshot at the moment lacks the entity."""
+    rows = {
+        START + (day - held[key][0]) * DAY: held[key][1]
+        for day, held in stated.items()
+        if key in held
+    }
+    found = max((moment for moment in rows if moment <= at), default=None)
+    days = [day for day in stated if START + day * DAY <= at]
+    if found is None or is_gone(stated, key, days, found):
+        return ("missing", -1, None)
+    if ttl is not None and at >= found + ttl:
+        return ("expired", -1, found)
+    return ("ok", rows[found], found)
+
+
+def is_gone(stated, key, days, found):
+    """Whether the snapshots up to a moment end with some that lack the entity, the first of them after the row."""
+    since = None
+    for day in days[::-1]:
+        if key in stated[day]:
+            return since is not None and START + since * DAY > found
+        since = day
+    return False
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake(tmp_path)
+
+
+@pytest.mark.parametrize("storage", ["full", "changes"])
+def test_a_deleted_entity_is_missing_until_it_is_back(lake, storage):
+    """Rule 11: also within the ttl of its last row."""
+    made = [
+        put(lake, 0, {"a": (0, 1), "b": (0, 1)}, storage),
+        put(lake, 1, {"b": (0, 1)}, storage),
+        put(lake, 2, {"a": (0, 2), "b": (0, 1)}, storage),
+    ]
+    edge = timedelta(microseconds=1)
+
+    spine = [
+        ("a", START + DAY - edge),
+        ("a", START + DAY),
+        ("a", START + 2 * DAY - edge),
+        ("a", START + 2 * DAY),
+    ]
+
+    assert [row[:2] for row in looked_up(made, spine, 9 * DAY)] == [
+        ("ok", 1),
+        ("missing", -1),
+        ("missing", -1),
+        ("ok", 2),
+    ]
+    assert [s.vanished and s.vanished.entities for s in made] == [None, 1, 0]
+
+
+def test_where_nothing_vanished_nothing_is_read_to_find_it_out(lake):
+    """Publishing recorded it; without the record it is found out once."""
+    made = [put(lake, day, {"a": (0, day), "b": (0, 1)}, "full") for day in range(3)]
+
+    assert absences(CONNECTION, made, "(SELECT * FROM nowhere)", ["k"]) is None
+    corrected = [made[0], put(lake, 1, {"a": (0, 7), "b": (0, 1)}, "full"), made[2]]
+    with pytest.raises(duckdb.CatalogException, match="nowhere"):
+        absences(CONNECTION, corrected, "(SELECT * FROM nowhere)", ["k"])
+    assert absences(CONNECTION, corrected, f"({relation_sql(corrected)})", ["k"]) is None
+    assert absences(CONNECTION, corrected, "(SELECT * FROM nowhere)", ["k"]) is None
+
+
+def test_an_engine_that_does_not_see_it_is_refused(lake):
+    made = [put(lake, 0, {"a": (0, 1), "b": (0, 1)}, "full"), put(lake, 1, {"b": (0, 1)}, "full")]
+
+    with pytest.raises(UsageError, match="entities vanished"):
+        looked_up(made, [("a", START)], engine="equi")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
-__all__ = ["ENGINES", "Choice", "Join", "Plan", "plan"]
+__all__ = ["Choice", "Join", "Plan", "plan"]
 
 #: Labels that are looked up together in an index: sorted, they walk it in one pass.
 _LABELS = 1 << 20

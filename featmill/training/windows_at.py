@@ -40,8 +40,8 @@ class WindowsRequest:
 
     `spine` is SQL without NULLs in `time` and `keys`; `time` is its column with each row's moment, TIMESTAMPTZ or
     TIMESTAMP in UTC. Columns are called `<name>__<feature>`, and with `status` one more is `<name>__status`: `ok`, or
-    `missing` where the entity had no event before the moment (rule 20). `index` is the folder of event indexes, None the
-    one beside the log.
+    `missing` where the entity had no event before the moment (rule 20). `index` is a folder of event indexes, None is
+    the one beside the log.
     """
 
     name: str

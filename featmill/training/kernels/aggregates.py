@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: A sum of this magnitude or more might not fit 64 bits.
 _TOO_LARGE = float(1 << 62)
+#: So many distinct values are bits of one integer.
+_BITS = 62
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,13 +233,26 @@ def time_since_last(task: Task) -> dict[str, Part]:
 
 
 def count_distinct(task: Task) -> dict[str, Part]:
-    """How many distinct values."""
+    """How many distinct values: as bits of one integer where they are few, else by previous occurrences."""
     selected = task.selected()
-    subset = selected.subset
-    earlier = subset.events.once(f"earlier|{subset.name}", lambda: _earlier(subset))
-    low, high = selected.low, selected.high
-    found = ranges.distinct(earlier, low, high)
-    return {"value": task.part(found, np.ones_like(selected.some), "BIGINT")}
+    subset, low, high, some = selected.subset, selected.low, selected.high, selected.some
+    codes = _comparable(subset)
+    found = np.zeros(len(some), np.int64)
+    spread = subset.events.once(f"spread|{subset.name}", lambda: np.array([ranges.spread(codes)]))
+    if int(spread[0]) <= _BITS:
+        name = f"bits|{subset.name}"
+        bits = subset.events.once(name, lambda: _padded(ranges.as_bits(codes)))
+        choose = np.bitwise_or
+        tables = subset.events.tables(name, lambda: ranges.block_tables(bits[:-1], choose))
+        held = ranges.extremes(bits, tables, low[some], high[some], choose)
+        found[some] = np.bitwise_count(held)
+    else:
+        earlier = subset.events.once(
+            f"earlier|{subset.name}",
+            lambda: ranges.previous(codes, subset.of(subset.events.segments())),
+        )
+        found = ranges.distinct(earlier, low, high)
+    return {"value": task.part(found, np.ones_like(some), "BIGINT")}
 
 
 def top(task: Task) -> dict[str, Part]:
@@ -320,9 +335,12 @@ def _value(task: Task, selected: Selected, positions: Numbers) -> Part:
     return task.part(codes, some, column.sql_type, column.words)
 
 
-def _earlier(subset: Subset) -> Numbers:
-    codes = subset.codes()[:-1]
-    if subset.column.sql_type in ("DOUBLE", "FLOAT"):
-        # The two zeros are one value: -0.0 has the code before that of 0.0.
-        codes = np.where(codes == -1, 0, codes)
-    return ranges.previous(codes, subset.of(subset.events.segments()))
+def _comparable(subset: Subset) -> Numbers:
+    """Codes that are equal where DuckDB has the values equal."""
+    codes: Numbers = subset.codes()[:-1]
+    if subset.column.sql_type not in ("DOUBLE", "FLOAT"):
+        return codes
+    # The two zeros are one value: -0.0 has the code before that of 0.0.
+    name = f"comparable|{subset.name}"
+    comparable: Numbers = subset.events.once(name, lambda: np.where(codes == -1, 0, codes))
+    return comparable

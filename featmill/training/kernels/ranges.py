@@ -76,7 +76,7 @@ def largest_segment_sum(values: Numbers, offsets: Numbers) -> float:
 def extremes(
     values: Numbers, tables: list[Numbers], low: Numbers, high: Numbers, choose: np.ufunc
 ) -> Numbers:
-    """The least (`np.minimum`) or greatest (`np.maximum`) of each range; none may be empty.
+    """The least (`np.minimum`), greatest (`np.maximum`) or union (`np.bitwise_or`) of each range; none may be empty.
 
     `tables` are those of `block_tables`. A long range is its ragged ends and two overlapping runs of whole blocks.
     """
@@ -121,6 +121,17 @@ def _reduced(values: Numbers, low: Numbers, high: Numbers, choose: np.ufunc) -> 
     return found
 
 
+def spread(codes: NDArray[np.signedinteger[Any]]) -> int:
+    """How many integers there are from the least code to the greatest."""
+    return int(codes.max()) - int(codes.min()) + 1 if len(codes) else 0
+
+
+def as_bits(codes: NDArray[np.signedinteger[Any]]) -> Numbers:
+    """Each code as one bit; their spread is at most 62. Or-ing the bits of a range gives the set of its codes."""
+    shifts = codes - (codes.min() if len(codes) else 0)
+    return np.left_shift(np.int64(1), shifts.astype(np.int64))
+
+
 def previous(codes: Numbers, segments: NDArray[np.signedinteger[Any]]) -> NDArray[Any]:
     """For each event the position of the one before it with its code in its segment, or -1."""
     least, width = int(codes.min(initial=0)), _narrow(len(codes))
@@ -131,7 +142,8 @@ def previous(codes: Numbers, segments: NDArray[np.signedinteger[Any]]) -> NDArra
     # Events of one code are now in their own order, so those of one segment are beside each other.
     places, grouped = segments[order], codes[order]
     same = (places[1:] == places[:-1]) & (grouped[1:] == grouped[:-1])
-    found = np.full(len(codes), -1, width)
+    found = np.empty(len(codes), width)
+    found[order[:1]] = -1
     found[order[1:]] = np.where(same, order[:-1], width(-1))
     return found
 

@@ -45,23 +45,22 @@ class Sorted:
 
 def order_by_key_and_time(keys: Numbers, times: Numbers) -> Sorted:
     """Sort rows by key, then by time."""
-    width = _span(times)
-    if _span(keys) * width >= _ROOM:
+    least, bits = _least(times), (_span(times) - 1).bit_length()
+    if _span(keys) << bits >= _ROOM:
         order = np.lexsort((times, keys))
         placed, at = keys[order], times[order]
         same_key = placed[1:] == placed[:-1]
         same = same_key & (at[1:] == at[:-1])
     else:
-        least = _least(times)
-        both = (keys - _least(keys)) * width
-        both += times - least
+        both = keys - _least(keys)
+        both <<= bits
+        both |= times - least
         order = np.argsort(both)
         both = both[order]
         same = both[1:] == both[:-1]
-        placed = both // width
+        placed = both >> bits
         same_key = placed[1:] == placed[:-1]
-        placed *= -width
-        both += placed  # what is left of it is the time
+        both &= (1 << bits) - 1
         both += least
         at = both
     starts = np.flatnonzero(np.append(True, ~same_key)[: len(order)])

@@ -131,6 +131,11 @@ def test_ranges_answer_as_slices_do(drawn):
     assert ranges.distinct(earlier, low, high).tolist() == [len(set(s)) for s in slices]
     padded = np.append(codes, 0)
     some = high > low
+    if ranges.spread(codes) <= 62:
+        bits = ranges.as_bits(codes)
+        tables = ranges.block_tables(bits, np.bitwise_or)
+        held = ranges.extremes(np.append(bits, 0), tables, low[some], high[some], np.bitwise_or)
+        assert np.bitwise_count(held).tolist() == [len(set(s)) for s in slices if len(s)]
     for choose in (np.minimum, np.maximum):
         tables = ranges.block_tables(codes, choose)
         found = ranges.extremes(padded, tables, low[some], high[some], choose)

@@ -1,10 +1,11 @@
 {#- The columns that a view adds to a spine, from the row that was found; where entities vanished (the view
     has `gone`) nothing of before is found between `gone_since` and `gone_until` of gone_<n> (rule 11). Plain Jinja.
 
-    found: rows_<n> or found_<n>. moment: SQL of the spine's time. engine: {after: SQL of a time `{}` plus `[]` microseconds, apostrophe: in a text}. -#}
+    found: rows_<n> or found_<n>. moment: SQL of the spine's time. engine: {after: SQL of a time `{}` plus `[]`
+    microseconds; apostrophe: how it is written in a text}. -#}
 {% macro _portable_columns(view, found, moment, engine, status) -%}
     {%- set at = found ~ '.' ~ view['event_time'] -%}
-    {%- set is_gone = 'coalesce(' ~ (found | replace('found_', 'gone_') | replace('rows_', 'gone_')) ~ '.gone_since > ' ~ at ~ ', false)' -%}
+    {%- set is_gone = 'coalesce(' ~ 'gone_' ~ found.split('_')[1] ~ '.gone_since > ' ~ at ~ ', false)' -%}
     {%- set visible = at ~ ' is not null' -%}
     {%- set found_at = at -%}
     {%- if view['gone'] is defined -%}

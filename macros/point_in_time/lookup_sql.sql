@@ -13,7 +13,9 @@
 {% macro snowflake__lookup_sql(spine, time, keys, views, status) %}
     {{ return(featmill._lookup_by_asof(spine, time, keys, views, status, {
         'after': 'dateadd(microsecond, [], {})', 'fail': 'to_boolean({})', 'ignore': 'outside', 'apostrophe': "''",
-        'as_of': "to_timestamp_tz(split_part(snapshot_id, '-', 1), 'AUTO')",
+        'as_of': "to_timestamp_tz(iff(contains(snapshot_id, '.'), "
+            ~ "replace(split_part(snapshot_id, '-', 1), 'Z', '+0000'), substr(snapshot_id, 1, 15) || '.0+0000'), "
+            ~ "'YYYYMMDD\"T\"HH24MISS.FFTZHTZM')",
         'never': "to_timestamp_tz('9999-12-31 00:00:00 +00:00')",
     })) }}
 {% endmacro %}

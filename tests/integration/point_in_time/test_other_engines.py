@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from featmill.training import templates
-from featmill.training.templates import point_in_time_sql
+from featmill.training.templates import point_in_time_sql, render
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 LABELS = {"label_id": pa.int64(), "code": pa.string(), "number": pa.int64()}
@@ -43,6 +43,23 @@ VIEWS = [
         "features": [feature("plain"), feature("carried", ignore_nulls=True)],
     },
 ]
+
+
+#: A snapshot's id begins with its as_of; the last has a fraction of a second.
+SNAPSHOTS = {
+    f"20260301T00{n // 6:02}{n % 6 * 10:02}Z-0000-aa": START + timedelta(seconds=10 * n)
+    for n in (2, 5, 8)
+} | {"20260301T000200.500000Z-0000-aa": START + timedelta(seconds=120, milliseconds=500)}
+LISTED = ", ".join(f"('{name}', TIMESTAMPTZ '{at}')" for name, at in SNAPSHOTS.items())
+
+
+def gone(view):
+    """What of a view had vanished when, as DuckDB is told (rule 11)."""
+    held = f"(SELECT * FROM (VALUES {LISTED}) AS listed(snapshot_id, as_of))"
+    return f"({render('absences_sql', {**view, 'snapshots_sql': held})})"
+
+
+VIEWS[0]["gone"] = gone(VIEWS[0])
 
 
 def sql_of(engine):
@@ -105,8 +122,8 @@ def data(seed):
                         at,
                         chance.choice([None, chance.randint(0, 9)]),
                         chance.choice([None, "x", "y"]),
-                        START + timedelta(days=1, microseconds=chance.randint(0, 1)),
-                        f"s-{len(found):04}",
+                        START + timedelta(days=1, microseconds=len(found)),
+                        chance.choice(list(SNAPSHOTS)),
                     )
                 )
         return found
@@ -141,12 +158,12 @@ def tables(seed):
     }
 
 
-def by_duckdb(given):
+def by_duckdb(given, views=VIEWS):
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         for name, table in given.items():
             connection.register(name, table)
-        sql = point_in_time_sql("select * from labels", "asked_at", VIEWS, status=True, hidden=[])
+        sql = point_in_time_sql("select * from labels", "asked_at", views, status=True, hidden=[])
         return connection.sql(sql).to_arrow_table()
 
 
@@ -197,6 +214,15 @@ def test_spark_answers_what_duckdb_answers(spark, tmp_path, seed):
     assert told(found.toArrow()) == told(expected)
     statuses = {row["by_both__status"] for row in expected.to_pylist()}
     assert statuses == {"ok", "expired", "missing"}
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_data_above_has_entities_that_vanish(seed):
+    """Rule 11: else the comparison would prove nothing of it."""
+    given = tables(seed)
+    ignorant = [{name: said for name, said in view.items() if name != "gone"} for view in VIEWS]
+
+    assert told(by_duckdb(given)) != told(by_duckdb(given, ignorant))
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from featmill.conformance.verdict import Answer, Broken, Inexpressible, Refused,
 from featmill.contract.types import parse_type
 from featmill.errors import FeatmillError, IndexUnusable, SpineError, UsageError
 from featmill.training.spine import MOMENT, Spine, read_spine
-from featmill.training.templates import point_in_time_sql
+from featmill.training.templates import point_in_time_sql, render
 from featmill.warehouse.columns import literal, quote
 from featmill.warehouse.model import Snapshot
 
@@ -53,7 +53,9 @@ class PlannedLookups:
 
         spine = _opened(connection, case, folder)
         view = declared_view(case, "(SELECT * FROM published)")
-        view["snapshots"] = _snapshots(folder)
+        # The planner finds out for itself which entities are gone.
+        view.pop("gone", None)
+        view["snapshots"] = _snapshots(case, folder)
         if self.name == "indexed":
             sql = case.tables["rows"].sql()
             path = literal(str(folder / "rows.parquet"))
@@ -97,7 +99,7 @@ def _said(error: FeatmillError) -> str:
 def declared_view(case: Case, relation: str) -> dict[str, Any]:
     """The macro's `view` of a lookup case's declaration, over this relation."""
     declared = case.declaration
-    return {
+    view = {
         "name": VIEW,
         "relation": relation,
         "keys": list(declared["keys"]),
@@ -112,6 +114,11 @@ def declared_view(case: Case, relation: str) -> dict[str, Any]:
             for feature in declared["features"]
         ],
     }
+    if "snapshots" in case.tables:
+        # Which snapshots there are says which entities are gone (rule 11).
+        said = {**view, "snapshots_sql": f"({case.tables['snapshots'].sql()})"}
+        view["gone"] = f"({render('absences_sql', said)})"
+    return view
 
 
 def numbered_spine_sql(case: Case) -> str:
@@ -146,16 +153,18 @@ def _columns(case: Case) -> tuple[list[str], list[str]]:
     return names, [SPINE_ROW, *(f"{VIEW}__{name}" for name in names), _STATUS]
 
 
-def _snapshots(folder: Path) -> list[Snapshot]:
-    """A released snapshot below `folder`: it says where the index is, and that the gate let no key be there twice."""
-    moment = datetime(2026, 6, 1, tzinfo=UTC)
+def _snapshots(case: Case, folder: Path) -> list[Snapshot]:
+    """The case's snapshots as released ones below `folder`, or one: the gate let no key be in one of them twice."""
+    given = [(VIEW, "2026-06-01T00:00:00Z")]
+    if "snapshots" in case.tables:
+        given = [(row[0], row[1]) for row in case.tables["snapshots"].rows]
     return [
         Snapshot(
             table=VIEW,
-            snapshot_id="s",
-            as_of=moment,
-            cut_off=moment,
-            published_at=moment,
+            snapshot_id=snapshot_id,
+            as_of=datetime.fromisoformat(as_of),
+            cut_off=datetime.fromisoformat(as_of),
+            published_at=datetime.fromisoformat(as_of),
             fingerprint="",
             sources=(),
             rows=0,
@@ -163,6 +172,7 @@ def _snapshots(folder: Path) -> list[Snapshot]:
             location=str(folder / VIEW / "v1"),
             delta_version=0,
         )
+        for snapshot_id, as_of in given
     ]
 
 

@@ -16,8 +16,8 @@ _HEAD = """\
 Every rule of what values mean ([the rules](../explanation/rules.md)) has at least one case: inputs and the answer the
 rules demand, as data in `featmill/conformance/cases`. `featmill conformance` runs them on our engines, and with
 `--engine all` on stock Feast as well. An engine is compared with *our* rules: WRONG means another answer than these,
-which another project may have decided otherwise. Features from events, last non-NULL values and defaults are asked of
-nobody who has no words for them.
+which another project may have decided otherwise. A dash: the engine has no words for the case, as Feast's offline
+stores have none for features from events, last non-NULL values, defaults and deletes.
 """
 _VERDICTS: Sequence[tuple[Verdict, str]] = (
     (Verdict.OK, "the answer the rules demand"),

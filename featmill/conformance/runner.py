@@ -18,6 +18,7 @@ from featmill.errors import UsageError
 #: Engine -> what it is, as a reader of the table knows it.
 ENGINES: Mapping[str, str] = {
     "sql": "our SQL: the macros that `dbt build` and `featmill.point_in_time` run",
+    "asof": "our ASOF join, narrowed to what the spine asks for",
     "interval": "our interval join",
     "equi": "our equality join of dense snapshots",
     "indexed": "our row index; windows by the kernel over sorted events",
@@ -26,7 +27,7 @@ ENGINES: Mapping[str, str] = {
     "feast-dask": "stock Feast, its default offline store",
 }
 #: The engines that are ours: every case that they can express must come out ok.
-OURS = ("sql", "interval", "equi", "indexed", "spine")
+OURS = ("sql", "asof", "interval", "equi", "indexed", "spine")
 
 #: Kinds that name the tests that prove them instead of holding tables.
 PROCESS = "process"
@@ -47,6 +48,7 @@ class ByKind:
 
 _MAKERS: Mapping[str, Mapping[str, Callable[[], Engine]]] = {
     "sql": {"lookup": SqlLookups, "window": SqlWindows, "event": SqlEvents},
+    "asof": {"lookup": lambda: PlannedLookups("asof")},
     "interval": {"lookup": lambda: PlannedLookups("interval")},
     "equi": {"lookup": lambda: PlannedLookups("equi")},
     "indexed": {

@@ -11,30 +11,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featmill.errors import LakeError, SchemaChanged
+from featmill.errors import LakeError, SchemaChanged, SnapshotExpired
 from featmill.warehouse.change_log import expanded_sql
 from featmill.warehouse.columns import literal
 from featmill.warehouse.delta_files import empty_relation_sql
 from featmill.warehouse.model import Snapshot
-from featmill.warehouse.snapshot_log import (
-    METADATA_KEY,
-    PUBLISHED_AT_COLUMN,
-    SNAPSHOT_COLUMN,
-    SnapshotLog,
-    dump,
-)
+from featmill.warehouse.snapshot_log import METADATA_KEY, SnapshotLog, dump
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = [
-    "PUBLISHED_AT_COLUMN",
-    "SNAPSHOT_COLUMN",
-    "Lake",
-    "files",
-    "newest_per_as_of",
-    "relation_sql",
-]
+#: The partition column and the publish metadata that every published table carries.
+SNAPSHOT_COLUMN = snapshot_log.SNAPSHOT_COLUMN
+PUBLISHED_AT_COLUMN = snapshot_log.PUBLISHED_AT_COLUMN
 
 #: A published value is never rewritten (rule 9): logs and files stay until retention is asked for.
 _KEEP = "interval 36500 days"
@@ -70,15 +59,32 @@ class Lake:
         """One snapshot by its id.
 
         Raises:
+            SnapshotExpired: retention removed it.
             LakeError: there is none.
         """
         for snapshot in self.snapshots(table):
             if snapshot.snapshot_id == snapshot_id:
                 return snapshot
+        expired = self.expired(table)
+        if snapshot_id in expired:
+            raise SnapshotExpired(
+                f"{table}: snapshot {snapshot_id} expired on {expired[snapshot_id]:%Y-%m-%d %H:%M:%S} UTC",
+                hint="retention removed it; build its as_of again: the same sources give the same rows",
+            )
         raise LakeError(
             f"{table} has no snapshot {snapshot_id!r}",
             hint="featmill snapshots lists what there is",
         )
+
+    def expired(self, table: str) -> dict[str, datetime]:
+        """The snapshots of a table that retention removed, by id: when."""
+        logs = sorted(self.root.glob(f"*/{table}/v*/_delta_log"))
+        return {k: at for log in logs for k, at in SnapshotLog.of(log.parent).expired.items()}
+
+    def erased(self, table: str) -> dict[str, int]:
+        """The snapshots of a table that erasure took rows from, by id: how many."""
+        logs = sorted(self.root.glob(f"*/{table}/v*/_delta_log"))
+        return {k: rows for log in logs for k, rows in SnapshotLog.of(log.parent).erased.items()}
 
     def require_schema(self, snapshot: Snapshot, schema: pa.Schema) -> None:
         """Refuse rows that would change what readers of the snapshot's table know of its columns.

@@ -113,6 +113,7 @@ def test_a_live_column_is_neither_retyped_nor_renamed(depot, old, new, said):
     depot.edit(VANS, old, new)
     if "name" in old:
         depot.edit("models/features/feat_van__trips.sql", "    fuel_litres_1d,", "    litres_1d,")
+        depot.edit("tests/no_van_drives_on_air.sql", "fuel_litres_1d", "litres_1d")
 
     (outcome,) = depot.build("2026-03-07")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featmill.errors import LakeError, SchemaChanged, SnapshotExpired
+from featmill.warehouse import snapshot_log
 from featmill.warehouse.change_log import expanded_sql
 from featmill.warehouse.columns import literal
 from featmill.warehouse.delta_files import empty_relation_sql

@@ -15,6 +15,7 @@ FeatmillError                    exit code 1 unless said otherwise
 │   └── GateFailed               a data test failed; nothing of its table was published
 ├── LakeError                    1: a published table is not what the registry says
 │   ├── SchemaChanged            a column's type changed on a live table
+│   ├── SnapshotExpired          retention removed the snapshot that is asked for
 │   ├── IndexUnusable            a row index cannot be built, or is stale, foreign or broken
 │   └── NoRelease                nothing has been released yet
 ├── OnlineError                  1: the online store
@@ -98,6 +99,10 @@ class SchemaChanged(LakeError):
 
 class IndexUnusable(LakeError):
     """A row index cannot be built, or is stale, foreign or broken; nothing ever needs one."""
+
+
+class SnapshotExpired(LakeError):
+    """Retention removed the snapshot that is asked for."""
 
 
 class NoRelease(LakeError):

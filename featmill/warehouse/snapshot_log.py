@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from featmill.errors import LakeError
 from featmill.warehouse.delta_log import Commit, DeltaLog
+from featmill.warehouse.maintenance import MAINTENANCE_KEY, Maintenance
 from featmill.warehouse.model import Change, Snapshot, SourceVersion, Vanished
 
 if TYPE_CHECKING:
@@ -40,13 +41,19 @@ class SnapshotLog(DeltaLog):
         self._schemas: list[str] = []
         self._schema_of: dict[str, int] = {}
         self._arrow: dict[int, pa.Schema] = {}
+        #: Of snapshots that retention removed, and that erasure took rows from: when, and how many rows.
+        self.expired: dict[str, datetime] = {}
+        self.erased: dict[str, int] = {}
 
     def take(self, commit: Commit) -> None:
-        """Learn the commit's snapshot.
+        """Learn the commit's snapshot, or what maintenance did.
 
         Raises:
             LakeError: a commit that featmill did not make stands in the table's log.
         """
+        if MAINTENANCE_KEY in commit.info:
+            self._maintain(commit)
+            return
         text = commit.info.get(METADATA_KEY)
         if text is None or commit.removed:
             raise LakeError(
@@ -55,12 +62,33 @@ class SnapshotLog(DeltaLog):
             )
         if commit.schema is not None:
             self._schemas.append(commit.schema)
-        for file in commit.added:
-            held = file.partition.get(SNAPSHOT_COLUMN)
-            self._files.setdefault(str(held), []).append(file.path)
+        self._add(commit)
         snapshot = load(str(text), self.location, commit.version)
         self._schema_of[snapshot.snapshot_id] = len(self._schemas) - 1
         self.snapshots[snapshot.snapshot_id] = snapshot
+
+    def _add(self, commit: Commit) -> None:
+        for file in commit.added:
+            held = file.partition.get(SNAPSHOT_COLUMN)
+            self._files.setdefault(str(held), []).append(file.path)
+
+    def _maintain(self, commit: Commit) -> None:
+        """Follow what retention and erasure did: the only commits that take away."""
+        try:
+            done = Maintenance.load(commit.info[MAINTENANCE_KEY])
+        except (ValueError, KeyError, TypeError) as error:
+            raise LakeError(
+                f"{self.location}: version {commit.version} does not say what it maintained: {error}"
+            ) from error
+        gone = frozenset(commit.removed)
+        for held, paths in self._files.items():
+            self._files[held] = [path for path in paths if path not in gone]
+        self._add(commit)
+        for snapshot_id, rows in done.snapshots.items():
+            if done.kind == "erased":
+                self.erased[snapshot_id] = self.erased.get(snapshot_id, 0) + rows
+            elif self.snapshots.pop(snapshot_id, None) is not None:
+                self.expired[snapshot_id] = done.at
 
     def files(self, snapshot_id: str) -> Sequence[str]:
         """The Parquet files of one snapshot, absolute."""

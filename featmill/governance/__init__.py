@@ -1,0 +1,1 @@
+"""What may stay in the lake and what must go: retention and erasure."""

@@ -11,12 +11,14 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
+from exporters.rows import visible_rows
 from featmill.errors import UsageError
 from featmill.training.absences import absences
 from featmill.training.planner import Join, plan
 from featmill.warehouse.lake import Lake, newest_per_as_of, relation_sql
 from featmill.warehouse.model import Snapshot
 from featmill.warehouse.publisher import PublishOrder, publish
+from tests.unit.online.tables import feature_table
 
 CONNECTION = duckdb.connect(config={"threads": 1})
 CONNECTION.execute("SET TimeZone = 'UTC'")
@@ -172,3 +174,34 @@ def test_an_engine_that_does_not_see_it_is_refused(lake):
 
     with pytest.raises(UsageError, match="entities vanished"):
         looked_up(made, [("a", START)], engine="equi")
+
+
+def test_both_storages_put_the_same_rows_online(tmp_path):
+    """Rules 11 and 12: what an export writes and what it deletes, of whole snapshots and of changes."""
+    table = feature_table("load", keys={"k": "VARCHAR"}, features={"n": "BIGINT"})
+    table = table.model_copy(update={"event_time": "valid_at", "ttl": 9 * DAY})
+    days = [
+        {"a": (0, 1), "b": (0, 1), "c": (2, 5)},
+        {"b": (0, 2), "c": (0, 5)},
+        {"b": (0, 3), "c": (3, 5)},
+    ]
+    answers = []
+    for storage in ("full", "changes"):
+        lake = Lake(tmp_path / storage)
+        made = [put(lake, day, rows, storage) for day, rows in enumerate(days)]
+        with visible_rows(table, made[-1], made) as visible:
+            answers.append(
+                (
+                    visible.reader().read_all().to_pylist(),
+                    visible.vanished(made).read_all().to_pylist(),
+                    visible.count,
+                    len(visible.holds),
+                )
+            )
+
+    rows, vanished, count, holds = answers[0]
+    assert answers[1] == answers[0]
+    assert [(row["k"], row["n"]) for row in rows] == [("b", 3), ("c", 5)]
+    # The newest row of c is one of the second day: its snapshot of the third restates an older one.
+    assert [row["valid_at"] for row in rows] == [START + 2 * DAY, START + DAY]
+    assert (vanished, count, holds) == ([{"k": "a"}], 2, 2)

@@ -76,6 +76,11 @@ class EventLog:
         """`g<generation>@<version>`: what a snapshot says of it."""
         return f"{Path(self.location).name}@{self.delta_version}"
 
+    @property
+    def is_there(self) -> bool:
+        """Whether its commit still lies where it was made."""
+        return (Path(self.location) / "_delta_log" / f"{self.delta_version:020}.json").is_file()
+
 
 @dataclass(frozen=True, slots=True)
 class EventSource:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import duckdb
     from dbt.contracts.graph.manifest import Manifest
 
+    from featmill.warehouse.event_log import EventLog, EventSource
     from featmill.warehouse.model import Release, Snapshot, SourceVersion
 
 
@@ -61,6 +62,8 @@ class Session:
         default_factory=dict
     )
     dated: dict[str, set[str]] = field(default_factory=dict)
+    #: What decides which events there are -> the version of the event log that holds them.
+    events: dict[tuple[EventSource, str, str, str], EventLog] = field(default_factory=dict)
 
     @property
     def lake(self) -> Lake:
@@ -196,7 +199,12 @@ class Session:
         source = event_source(candidate, order.table, self.pins, run)
         if source is None:
             return order
-        log = append_events(cursor, self.lake, source, order.cut_off)
+        # The dates of a backfill share the answer: comparing a log with its events reads them all.
+        sources = json.dumps(self._pinned_sources(request.invocation_id), sort_keys=True)
+        key = (source, order.fingerprint, request.cut_off, sources)
+        log = self.events.get(key)
+        if log is None or not log.is_there:
+            log = self.events[key] = append_events(cursor, self.lake, source, order.cut_off)
         return replace(order, events=log.reference)
 
     def _source_version(

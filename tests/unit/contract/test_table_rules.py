@@ -44,6 +44,9 @@ def test_a_required_key_is_missing(project, key):
         ("hop", "2d", "hop: '2d' does not divide the day"),
         ("hop", "0m", "hop: '0m' is no time at all"),
         ("storage", "some", "'some' is not auto, full or changes"),
+        ("tile", "7h", "tile: '7h' does not divide the day"),
+        ("tile", "exact", "tile: 'exact' is not a duration"),
+        ("keep_events", "yes", "keep_events is 'yes'"),
         ("delay", "soon", "delay: 'soon' is not a duration"),
         ("online_ttl", "3d", "unknown key 'online_ttl'"),
     ],
@@ -65,6 +68,8 @@ def test_a_key_has_another_shape(project, key, value, message):
         ("hop", "5m"),
         ("hop", "1d"),
         ("delay", "0s"),
+        ("tile", "6h"),
+        ("keep_events", True),
         ("online", False),
     ],
 )

@@ -54,7 +54,7 @@ def featmill(depot, capfd, monkeypatch):
             try:
                 main()
             except SystemExit as ended:
-                code = ended.code or 0
+                code = int(ended.code or 0)
         said = capfd.readouterr()
         return code, said.out, said.err
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -22,7 +23,7 @@ def feature(name, *, ignore_nulls=False, default="null"):
     return {"name": name, "ignore_nulls": ignore_nulls, "default_sql": default}
 
 
-VIEWS = [
+VIEWS: list[dict[str, Any]] = [
     {
         "name": "by_both",
         "relation": "published",
@@ -112,7 +113,7 @@ def data(seed):
     keys = [("a", 11), ("a1", 1), ("a", 1), ("", 11), ("A", 1)]
 
     def rows(named):
-        found = []
+        found: list[tuple] = []
         for key in named:
             for _ in range(chance.randint(0, 6)):
                 at = START + timedelta(seconds=10 * chance.randint(0, 9))
@@ -148,7 +149,7 @@ def tables(seed):
     columns = ["valid_at", "plain", "carried", "published_at", "snapshot_id"]
 
     def table(names, rows):
-        values = list(zip(*rows, strict=True)) or [[] for _ in names]
+        values: list = list(zip(*rows, strict=True)) or [[] for _ in names]
         return pa.table({n: pa.array(v, kinds[n]) for n, v in zip(names, values, strict=True)})
 
     return {

@@ -194,7 +194,8 @@ def test_served_is_what_the_exporter_would_have_put_online(tmp_path_factory, his
         carrying = tuple(f.model_copy(update={"ignore_nulls": True}) for f in table.features)
         table = table.model_copy(update={"features": carrying})
     lake = LedgerLake(tmp_path_factory.mktemp("ledger"), table)
-    written, states, last, is_down = {}, [], {}, True
+    states: list[tuple] = []
+    written, last, is_down = {}, {}, True
     for number, (day, rows, then) in enumerate(steps):
         at, as_of = hour(96 + number * 10), hour(day * 24)
         given_rows = [(u, as_of - timedelta(hours=back), n, c) for u, back, n, c in rows]

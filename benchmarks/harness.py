@@ -85,13 +85,21 @@ def cpu_seconds() -> float:
 
 
 def peak_mib() -> float:
-    """The most memory that this process has held so far, and its living children."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_PER_MIB
-    for child in _descendants():
-        for line in _read(child / "status").splitlines():
-            if line.startswith("VmHWM:"):
-                peak += int(line.split()[1]) / 1024
-    return peak
+    """The most memory that this process has held so far, and its living children.
+
+    Linux counts it in VmHWM; ru_maxrss there begins with what the process that started this one had held.
+    """
+    own = _high_water(Path("/proc/self"))
+    if own is None:
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / RSS_PER_MIB
+    return own + sum(_high_water(child) or 0 for child in _descendants())
+
+
+def _high_water(process: Path) -> float | None:
+    for line in _read(process / "status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return None
 
 
 def _descendants() -> list[Path]:

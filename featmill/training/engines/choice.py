@@ -149,7 +149,11 @@ def _by_rows(
     if chosen == "equi" and not is_dense:
         raise _refused(view, engine, "its snapshots do not each have one event time of their own")
     why += "; one row per key and time by the gate" if is_unique else "; ties are sorted out first"
-    view, left_out = narrowed(view, _narrowing(view, spine, rows))
+    # An interval join drops the keys that nobody asks for by itself.
+    keys = (0, 0) if chosen == "interval" else _keys(view, spine, rows)
+    join = spine.join
+    by = Narrowing(join.spine, spine.statistics, rows, *keys, join.status)
+    view, left_out = narrowed(view, by)
     state, is_ignored = index
     choice = Choice(view["name"], chosen, why, rows.rows, labels, left_out, state, is_ignored)
     moments = tuple(s.first for s in rows.snapshots) if chosen == "equi" else ()
@@ -171,18 +175,15 @@ def _cheapest(view: dict[str, Any], rows: RowStatistics, labels: int) -> tuple[s
     return "asof", "the general engine"
 
 
-def _narrowing(view: dict[str, Any], spine: SpineFacts, rows: RowStatistics) -> Narrowing:
-    """Keys are counted where there are enough rows to make up for it; a snapshot has as many as rows, by the gate."""
-    keys = asked = 0
-    if rows.rows >= FEW_ROWS and spine.statistics.rows < rows.rows:
-        asked = spine.keys(tuple(view["keys"]))
-        keys = (
-            max(s.rows for s in rows.snapshots)
-            if view["unique"]
-            else distinct_keys(spine.connection, view["relation"], view["keys"])
-        )
-    join = spine.join
-    return Narrowing(join.spine, spine.statistics, rows, keys, asked, join.status)
+def _keys(view: dict[str, Any], spine: SpineFacts, rows: RowStatistics) -> tuple[int, int]:
+    """About how many keys the view has and the spine asks for; zeros where counting costs more than it saves."""
+    if rows.rows < FEW_ROWS or spine.statistics.rows >= rows.rows:
+        return 0, 0
+    asked = spine.keys(tuple(view["keys"]))
+    if view["unique"]:
+        # By the gate a snapshot has as many keys as rows, or fewer.
+        return max(s.rows for s in rows.snapshots), asked
+    return distinct_keys(spine.connection, view["relation"], view["keys"]), asked
 
 
 def _refused(view: dict[str, Any], engine: str, why: str) -> UsageError:

@@ -31,17 +31,25 @@ _STATUSES = ("ok", "expired", "missing")
 class Found:
     """Where labels found their rows, in the order of their numbers.
 
-    `restore` puts a column into the spine's order; `row` and `is_visible` say which row, and whether it may be seen
+    `by` says which label each is; `row` and `is_visible` say which row, and whether it may be seen
     (rule 12); `is_found` whether there is any; `key_start` is the number at which the label's key begins, and `time`
     the row's event time (of no meaning where none was found).
     """
 
-    restore: np.ndarray[Any, Any]
+    by: np.ndarray[Any, Any]
     row: np.ndarray[Any, Any]
     key_start: np.ndarray[Any, Any]
     time: np.ndarray[Any, Any]
     is_found: np.ndarray[Any, Any]
     is_visible: np.ndarray[Any, Any]
+
+    def restored(self, column: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """A column in the spine's order."""
+        import numpy as np
+
+        answer = np.empty_like(column)
+        answer[self.by] = column
+        return answer
 
 
 class IndexedView:
@@ -88,31 +96,35 @@ class IndexedView:
         header, order = self._index.header, self._index.order
         key = self._numbers_of(keys)
         at, is_known = _plain(times)
-        if is_known is not None:
-            key = np.where(is_known, key, -1)
+        is_absent = key < 0 if is_known is None else (key < 0) | ~is_known
+        # Beyond the last key there is no row: what is absent finds one of another key, like any that has none yet.
+        start = np.where(is_absent, header.distinct_keys, key)
+        start *= header.span
         if self._moments is None:
-            offset = np.clip(at, header.first - 1, header.last + 1) - header.first
+            needle = np.clip(at, header.first - 1, header.last + 1)
+            needle -= header.first
         else:
-            offset = np.searchsorted(self._moments, at, side="right") - 1
-        start = key * header.span
-        needle = start + offset
+            needle = np.searchsorted(self._moments, at, side="right")
+            needle -= 1
+        needle += start
         by = np.argsort(needle)
-        restore = np.empty_like(by)
-        restore[by] = np.arange(len(by))
         start = start[by]
-        row = np.searchsorted(order, needle[by], side="right") - 1
-        is_found = (row >= 0) & (start >= 0)
-        row = np.maximum(row, 0)
-        found = order[row] if len(order) else np.full(len(row), -1)
-        is_found &= found >= start
-        time = self._times(found - start)
+        row = np.searchsorted(order, needle[by], side="right")
+        row -= 1
+        is_found = row >= 0
+        np.maximum(row, 0, out=row)
+        time = order[row] if len(order) else np.full(len(row), -1)
+        is_found &= time >= start
+        time -= start
+        time = self._times(time)
         is_visible = is_found
         ttl = self._view["ttl_us"]
         if ttl is not None:
             # Unsigned: a label may be at infinity, and the difference is never negative where a row was found.
-            age = at[by].view(np.uint64) - time.view(np.uint64)
+            age = at[by].view(np.uint64)
+            age -= time.view(np.uint64)
             is_visible = is_found & (age < np.uint64(ttl))
-        return Found(restore, row, start, time, is_found, is_visible)
+        return Found(by, row, start, time, is_found, is_visible)
 
     def _numbers_of(self, keys: Sequence[pa.Array]) -> np.ndarray[Any, Any]:
         """The number of each label's key, -1 where the table has no such key."""
@@ -130,7 +142,8 @@ class IndexedView:
         import numpy as np
 
         if self._moments is None:
-            return offset + self._index.header.first
+            offset += self._index.header.first
+            return offset
         return np.take(self._moments, offset, mode="clip")
 
     def _values(self, found: Found, feature: Mapping[str, Any], wanted: pa.Array) -> pa.Array:
@@ -145,7 +158,7 @@ class IndexedView:
             taken = taken.cast(default.type)
         if not default.is_valid:
             return taken
-        return pc.if_else(pa.array(found.is_visible[found.restore]), taken, default)
+        return pc.if_else(pa.array(found.restored(found.is_visible)), taken, default)
 
     def _carried(
         self, found: Found, name: str
@@ -170,7 +183,7 @@ class IndexedView:
     def _found_times(self, found: Found) -> pa.Array:
         import pyarrow as pa
 
-        times, is_found = found.time[found.restore], found.is_found[found.restore]
+        times, is_found = found.restored(found.time), found.restored(found.is_found)
         return pa.array(times, pa.int64(), mask=~is_found).cast(pa.timestamp("us", "UTC"))
 
 
@@ -178,7 +191,7 @@ def _wanted(found: Found, row: np.ndarray[Any, Any], has_value: np.ndarray[Any, 
     """The rows to gather from, in the spine's order; NULL where there is no value."""
     import pyarrow as pa
 
-    return pa.array(row[found.restore], mask=~has_value[found.restore])
+    return pa.array(found.restored(row), mask=~found.restored(has_value))
 
 
 def _status(found: Found) -> pa.Array:
@@ -187,7 +200,7 @@ def _status(found: Found) -> pa.Array:
     import pyarrow.compute as pc
 
     number = np.where(found.is_visible, 0, np.where(found.is_found, 1, 2))
-    return pc.take(pa.array(_STATUSES), pa.array(number[found.restore]))
+    return pc.take(pa.array(_STATUSES), pa.array(found.restored(number)))
 
 
 def _position(values: pa.Array, wanted: pa.Array) -> np.ndarray[Any, Any]:

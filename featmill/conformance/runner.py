@@ -72,6 +72,11 @@ def make_engine(name: str) -> Engine:
     return ByKind(name, {kind: make() for kind, make in _MAKERS[name].items()})
 
 
+def knows(engine: str, kind: str) -> bool:
+    """Whether an engine has words for cases of this kind at all."""
+    return kind in _MAKERS[engine]
+
+
 def data_cases() -> list[Case]:
     """The cases that hold tables; the others name the tests that prove them."""
     return [case for case in load_cases() if case.kind != PROCESS]

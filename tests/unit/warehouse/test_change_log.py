@@ -176,6 +176,17 @@ def test_a_vanished_entity_is_stored_as_a_tombstone_and_not_read(lake):
     assert second.change.rows == 1
     assert [row[0] for row in read([second], "number")] == [str(n) for n in range(1, 8)]
     assert len(read([third])) == 8
+    assert len(read(lake.snapshots("load"))) == 8 + 7 + 8
+
+
+@pytest.mark.parametrize(("was", "now"), [(0.0, -0.0), (None, 0.0), (float("nan"), None)])
+def test_a_value_is_compared_as_it_reads_not_as_a_number(lake, was, now):
+    """Rule 19: 0.0 and -0.0 are two contents."""
+    put(lake, 0, on(0, n3=was))
+    second = put(lake, 1, on(1, n3=now))
+
+    assert second.change.rows == 1
+    assert read([second], "amount").count((None if now is None else str(now),)) == 1
 
 
 def test_a_correction_stands_on_what_it_corrects_and_changes_nothing_published(lake):

@@ -55,6 +55,9 @@ def show(
         listed.add_row(*("NULL" if value is None else str(value) for value in row[:-1]))
     console.out.print(listed)
     console.out.print(f"{len(found.rows):,} of {found.matching:,} rows")
+    lost = registry.lake.erased(table).get(chosen.snapshot_id)
+    if lost is not None:
+        console.out.print(f"erased: {lost:,} rows were erased from this snapshot or blanked in it")
 
 
 def _keys(given: Sequence[str]) -> dict[str, str]:

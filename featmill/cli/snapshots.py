@@ -58,6 +58,7 @@ def snapshots(
             ),
         )
         listed.add_column("released")
+        erased = registry.lake.erased(name)
         for snapshot in registry.lake.snapshots(name)[-last:]:
             listed.add_row(
                 snapshot.snapshot_id,
@@ -68,9 +69,16 @@ def snapshots(
                 "all" if snapshot.change is None else f"{snapshot.change.rows:,} changes",
                 snapshot.fingerprint[:10],
                 snapshot.content_hash[:10],
-                "yes" if (name, snapshot.snapshot_id) in members else "no",
+                _released(
+                    (name, snapshot.snapshot_id) in members, erased.get(snapshot.snapshot_id)
+                ),
             )
         console.out.print(listed)
+
+
+def _released(is_released: bool, erased: int | None) -> str:
+    said = "yes" if is_released else "no"
+    return said if erased is None else f"{said}, {erased:,} erased"
 
 
 def _wanted(table: str | None, published: Sequence[str]) -> Sequence[str]:

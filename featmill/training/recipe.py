@@ -83,12 +83,17 @@ def snapshots_of(lake: Lake, wanted: Mapping[str, Sequence[str]]) -> dict[str, l
     gone = []
     for table, ids in wanted.items():
         there = {snapshot.snapshot_id: snapshot for snapshot in lake.snapshots(table)}
-        gone += [f"{table} {name}" for name in ids if name not in there]
+        expired = lake.expired(table)
+        gone += [
+            f"{table} {name}{' (expired)' if name in expired else ''}"
+            for name in ids
+            if name not in there
+        ]
         found[table] = [there[name] for name in ids if name in there]
     if gone:
         raise LakeError(
             f"{len(gone)} snapshots are not in the lake at {lake.root} any more: {', '.join(gone[:5])}",
-            hint="they expired or were erased, or FEATMILL_HOME is another lake's: the set cannot be made again",
+            hint="retention removed them, or FEATMILL_HOME is another lake's: the set cannot be made again",
         )
     return found
 

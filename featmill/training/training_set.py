@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from featmill import clock
 from featmill.training.manifest import manifest_of, manifest_path, replace_text
 from featmill.training.output import check_out, content_of, to_frame, write_parquet
-from featmill.training.recipe import recipe_of
+from featmill.training.recipe import all_snapshots, recipe_of
 from featmill.training.request import Label, TrainingRequest
 from featmill.training.rows import TrainingRows, training_rows
 from featmill.training.spine_source import spine_source
+from featmill.warehouse.training_pins import TrainingPin, pin
 
 if TYPE_CHECKING:
     from featmill.contract.catalog import Catalog
@@ -69,6 +71,8 @@ def build_training_set(
     output = {"path": str(out), "rows": count, "columns": columns, "content_sha256": content}
     manifest = manifest_of(recipe, request, rows, output)
     replace_text(manifest_path(out), json.dumps(manifest, indent=2) + "\n")
+    named = {table: tuple(ids) for table, ids in all_snapshots(recipe).items()}
+    pin(registry.lake, TrainingPin(str(manifest_path(out).resolve()), clock.now(), named))
     return TrainingSet(out, manifest_path(out), count, tuple(columns), rows.labels)
 
 

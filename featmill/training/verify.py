@@ -77,7 +77,10 @@ def verify_training_set(path: Path, lake: Lake, spine: SpineSource | None = None
             more, rows = _made_again(recipe, lake, source, manifest | {"found_at": out})
             # Where the spine is known to differ, that its rows do is no news.
             causes += [cause for cause in more if not of_spine or not cause.startswith("spine")]
-    return Verdict(rows, tuple(causes), _notes(manifest))
+    erased = _erased(recipe, lake)
+    # Where nobody of the set was erased, it is identical all the same.
+    causes = [*erased, *causes] if causes else []
+    return Verdict(rows, tuple(causes), (*erased, *_notes(manifest)))
 
 
 def _made_again(
@@ -135,6 +138,17 @@ def _snapshot_causes(recipe: Recipe, lake: Lake) -> list[str]:
     except LakeError as error:
         return [f"snapshot gone: {error.message}"]
     return []
+
+
+def _erased(recipe: Recipe, lake: Lake) -> list[str]:
+    """What erasure took from the snapshots since (rule 9), a line for each table."""
+    found = []
+    for table, ids in all_snapshots(recipe).items():
+        lost = {one: rows for one, rows in lake.erased(table).items() if one in ids}
+        if lost:
+            rows = f"{sum(lost.values()):,} rows of {len(lost)} snapshots"
+            found.append(f"erased: {table} lost {rows}")
+    return found
 
 
 def _file_of(said: Mapping[str, Any]) -> tuple[SpineSource | None, list[str]]:

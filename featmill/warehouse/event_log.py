@@ -27,6 +27,7 @@ from featmill.errors import ContractError, LakeError
 from featmill.warehouse.columns import literal, published_expression, quote
 from featmill.warehouse.delta_files import data_files
 from featmill.warehouse.identity import only_row, rows_digest_sql
+from featmill.warehouse.maintenance import MAINTENANCE_KEY
 from featmill.warehouse.model import Snapshot
 
 if TYPE_CHECKING:
@@ -39,10 +40,12 @@ __all__ = [
     "EventLog",
     "EventSource",
     "append_events",
+    "event_index_root",
     "event_log_of",
     "events_sql",
     "find_event_log",
     "read_event_log",
+    "rewritten_at",
 ]
 
 #: The names that rule 8's order goes by in every log.
@@ -208,7 +211,8 @@ def read_event_log(
 def events_sql(log: EventLog) -> str:
     """A DuckDB `SELECT` of the log's rows with `ingested_at` up to its cut-off, with the types they came in."""
     columns = ", ".join(_restored(name, kind) for name, kind in log.types.items())
-    paths = data_files(_open(Path(log.location), log.delta_version))
+    # The newest version: what was appended later is past the cut-off, and what was erased is in no earlier file.
+    paths = data_files(_open(Path(log.location)))
     if not paths:
         typed = ", ".join(f"NULL::{kind} AS {quote(name)}" for name, kind in log.types.items())
         return f"SELECT {typed} WHERE false"
@@ -217,6 +221,22 @@ def events_sql(log: EventLog) -> str:
         f"SELECT {columns} FROM read_parquet([{listed}]) "
         f"WHERE {INGESTED_AT} <= TIMESTAMPTZ {literal(_utc(log.cut_off) + '+00')}"
     )
+
+
+def rewritten_at(log: EventLog) -> int:
+    """The log's newest version that maintenance wrote: what was made of the rows before it is stale; -1 for none.
+
+    Raises:
+        LakeError: the log is gone.
+    """
+    history = _open(Path(log.location)).history()
+    return max((int(c["version"]) for c in history if MAINTENANCE_KEY in c), default=-1)
+
+
+def event_index_root(location: Path | str) -> Path:
+    """Where what is kept sorted of a log lies: beside it, and gone when rows of it are erased."""
+    place = Path(location)
+    return place.with_name(f"index_{place.name}")
 
 
 def _continues(
@@ -357,6 +377,8 @@ def _commits(location: Path) -> dict[int, str]:
     found = {}
     for commit in _open(location).history():
         text = commit.get(_METADATA_KEY)
+        if MAINTENANCE_KEY in commit:
+            continue
         if text is None:
             raise LakeError(
                 f"the event log at {location}: version {commit.get('version')} was not written by featmill",

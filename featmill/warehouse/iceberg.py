@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from pyiceberg.catalog import Catalog
     from pyiceberg.table import Table
 
+    from featmill.warehouse.lake import Lake
     from featmill.warehouse.model import Snapshot
     from featmill.warehouse.registry import Registry
 
@@ -78,6 +80,25 @@ class IcebergMirror:
             if _SNAPSHOT_PROPERTY in summary:
                 found[summary[_SNAPSHOT_PROPERTY]] = commit.snapshot_id
         return found
+
+    def restate(self, lake: Lake, table: str) -> None:
+        """Make a mirrored table anew of what the lake holds of it: after rows or snapshots were taken out.
+
+        Iceberg's own deletes leave the files to every snapshot before them; a table that is made anew has none.
+
+        Raises:
+            LakeError: the mirror could not be written; run `featmill iceberg` to complete it.
+        """
+        snapshots = lake.snapshots(table)
+        for location in dict.fromkeys(s.location for s in snapshots):
+            here = [s for s in snapshots if s.location == location]
+            identifier = _identifier(here[0])
+            held = self.snapshots(identifier)
+            if held:
+                folder = Path(_path(self.table(identifier).location()))
+                self._catalog.drop_table(identifier)
+                shutil.rmtree(folder, ignore_errors=True)
+                self.publish([s for s in here if s.snapshot_id in held])
 
     def identifiers(self) -> list[str]:
         """The names of the mirrored tables, sorted."""

@@ -18,7 +18,9 @@ SYNCED := $(VENV)/.synced
 WORKERS ?= 2
 # Passed to pytest, or to a benchmark.
 ARGS ?=
-BENCH ?= $(basename $(notdir $(wildcard benchmarks/[a-z]*.py)))
+# Which benchmarks, all if empty; and on how much data: s, m or l.
+BENCH ?=
+SIZE ?= s
 # What sqlfluff reads.
 SQL := $(wildcard models tests/dbt)
 UPSTREAM := --select +path:models/features --exclude path:models/features
@@ -143,8 +145,16 @@ format: setup ## Rewrite Python and SQL in the house style
 	@$(BIN)/sqlfluff fix --disable-progress-bar --quiet $(SQL)
 
 .PHONY: bench
-bench: setup ## Run the benchmarks; BENCH="name" selects
-	@for name in $(BENCH); do echo "== $$name"; $(PYTHON) -m benchmarks.$$name $(ARGS) || exit 1; done
+bench: setup ## Run the benchmarks; SIZE=s|m|l, BENCH="name" selects
+	@$(PYTHON) -m benchmarks --size $(SIZE) $(BENCH)
+
+# Spark is 400 MB and wants Java 17: brought here only, and the next setup takes it away again.
+.PHONY: bench-spark
+bench-spark: setup ## Run the point-in-time benchmark with Spark beside it; SIZE=s|m|l
+	@$(FIND_PYTHON); $(FIND_UV); \
+	python=$$(find_python) && uv=$$(find_uv "$$python") && \
+	UV_PYTHON_DOWNLOADS=never "$$uv" sync --quiet --frozen --all-extras --all-groups --python "$$python"
+	@$(PYTHON) -m benchmarks.point_in_time --size $(SIZE) --spark
 
 .PHONY: clean
 clean: ## Remove what a run writes: target, .featmill, logs, caches

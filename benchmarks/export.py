@@ -53,14 +53,18 @@ COLUMNS = {f"count_{i}": "BIGINT" for i in range(9)}
 COLUMNS |= {f"rate_{i}": "DOUBLE" for i in range(9)}
 COLUMNS |= {f"name_{i}": "VARCHAR" for i in range(2)}
 
+#: Size -> (entities, rounds).
+SIZES = {"s": (10_000, 1), "m": (100_000, 3), "l": (1_000_000, 3)}
+
 Measured = dict[str, float]
 
 
 def main() -> None:
     """Run as the parent, or as one contender of one round."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--entities", type=int, default=100_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--size", choices=SIZES, default="m")
+    parser.add_argument("--entities", type=int, help="instead of the size's")
+    parser.add_argument("--rounds", type=int, help="instead of the size's")
     parser.add_argument("--contender", choices=DATABASES, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -68,7 +72,8 @@ def main() -> None:
         print(json.dumps(CONTENDERS[given.contender](given.work)))
         return
     with tempfile.TemporaryDirectory(prefix="featmill-bench-") as folder:
-        run(Path(folder), given.entities, given.rounds)
+        entities, rounds = SIZES[given.size]
+        run(Path(folder), given.entities or entities, given.rounds or rounds)
 
 
 def run(work: Path, entities: int, rounds: int) -> None:

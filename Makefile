@@ -148,7 +148,7 @@ format: setup ## Rewrite Python and SQL in the house style
 bench: setup ## Run the benchmarks; SIZE=s|m|l, BENCH="name" selects
 	@$(PYTHON) -m benchmarks --size $(SIZE) $(BENCH)
 
-# Spark is 400 MB and wants Java 17: brought here only, and the next setup takes it away again.
+# Spark is 400 MB and wants Java 17: only this target brings it.
 .PHONY: bench-spark
 bench-spark: setup ## Run the point-in-time benchmark with Spark beside it; SIZE=s|m|l
 	@$(FIND_PYTHON); $(FIND_UV); \

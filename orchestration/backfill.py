@@ -26,7 +26,7 @@ from featmill.warehouse.lake import relation_sql
 from featmill.warehouse.project_graph import ancestors, dated_nodes, is_published, parents
 from orchestration.dbt_process import BuildOutcome, DbtProcess, Progress
 from orchestration.replay import Replay
-from orchestration.tasks import told
+from orchestration.tasks import index_events, told
 
 if TYPE_CHECKING:
     from featmill.settings import Settings
@@ -137,7 +137,9 @@ class Backfill:
                 todo.setdefault(interval.as_of, []).append(interval.table)
         watch.on_plan(len(todo), len(as_ofs))
         ordered = {as_of: tuple(todo[as_of]) for as_of in sorted(todo)}
-        return _Run(self.process, ordered, watch).run() if ordered else []
+        built = _Run(self.process, ordered, watch).run() if ordered else []
+        index_events(self.settings)
+        return built
 
     def _wanted(self, database: BuildDatabase, tables: Sequence[str] | None) -> Sequence[str]:
         known = database.publish_nodes

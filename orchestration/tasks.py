@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featmill.errors import AsOfError, BuildError, GateFailed, NoRelease
+from featmill.errors import AsOfError, BuildError, ContractError, GateFailed, NoRelease
 from featmill.warehouse.registry import open_registry
 from orchestration.dbt_process import BuildOutcome, DbtProcess, NodeResult, Progress
 
@@ -122,7 +122,24 @@ def build(
         if broken:
             lines = [told("could not be built", broken)]
             raise BuildError("\n".join([*lines, *([told("failed", failed)] if failed else [])]))
+    index_events(settings)
     return outcomes
+
+
+def index_events(settings: Settings) -> None:
+    """Sort the events that released tables keep, where a table declares `index: true`; a build ends with it.
+
+    Raises:
+        LakeError: an event log cannot be read.
+    """
+    from featmill.contract.manifest import load
+    from featmill.training.released_events import index_all_released_events
+
+    try:
+        catalog = load(settings.manifest, settings.root)
+    except ContractError:
+        return  # `featmill check` tells what is wrong; what was built stands, and nothing needs an index
+    index_all_released_events(catalog, open_registry(settings.lake_dir))
 
 
 def gate(outcomes: Sequence[BuildOutcome]) -> int:

@@ -1,4 +1,4 @@
-"""`featmill index`: build the row indexes of released tables."""
+"""`featmill index`: build the indexes of released tables: of their rows, and of the events they keep."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.table import Table
 
 from featmill.cli import console
 from featmill.cli.console import ProjectDir
-from featmill.errors import UsageError
+from featmill.errors import KernelRefused, UsageError
 
 if TYPE_CHECKING:
     from featmill.contract.catalog import Catalog, FeatureTable
@@ -27,19 +27,21 @@ def index(
     ] = None,
     project_dir: ProjectDir = None,
 ) -> None:
-    """Build the row index of what is released, so that training sets are looked up instead of joined.
+    """Build the indexes of what is released: training sets are looked up instead of joined, and events sorted once.
 
-    A build does this as it releases, for tables that declare [bold]index: true[/]. An index is never required, and one
-    that is not of the released snapshots is never used.
+    A build does this as it releases, for tables that declare [bold]index: true[/]. The events of a table are indexed
+    where it declares [bold]keep_events: true[/] too: [bold]train --windows spine[/] reads them. An index is never
+    required, and one that is not of the released snapshots is never used.
     """
     from featmill.settings import load_settings
+    from featmill.training.released_events import index_released_events
     from featmill.warehouse.registry import open_registry
     from featmill.warehouse.released_index import index_released
     from orchestration import tasks
 
     settings = load_settings(project_dir)
-    listed = Table(title="Row indexes", title_justify="left")
-    for column in ("table", "rows", "keys", "MiB", "built", "folder"):
+    listed = Table(title="Indexes", title_justify="left")
+    for column in ("table", "of", "rows", "keys", "MiB", "built", "folder"):
         right = column in ("rows", "keys", "MiB")
         listed.add_column(column, justify="right" if right else "left", overflow="fold")
     with console.progress() as shown:
@@ -51,9 +53,20 @@ def index(
             made = index_released(registry, wanted.name, wanted.key_names, wanted.event_time)
             header = made.index.header
             counts = [f"{header.rows:,}", f"{header.distinct_keys:,}", f"{made.bytes / 2**20:.1f}"]
-            did = "now" if made.is_new else "before"
-            listed.add_row(wanted.name, *counts, did, str(made.folder))
+            listed.add_row(wanted.name, "rows", *counts, _when(made.is_new), str(made.folder))
+            try:
+                kept = index_released_events(registry, wanted)
+            except KernelRefused as refused:
+                listed.add_row(wanted.name, "events", "", "", "", "not", refused.message)
+                continue
+            if kept is not None:
+                counts = [f"{kept.events:,}", f"{kept.entities:,}", f"{kept.bytes / 2**20:.1f}"]
+                listed.add_row(wanted.name, "events", *counts, _when(kept.is_new), str(kept.folder))
     console.out.print(listed)
+
+
+def _when(is_new: bool) -> str:
+    return "now" if is_new else "before"
 
 
 def _wanted(catalog: Catalog, name: str | None) -> list[FeatureTable]:

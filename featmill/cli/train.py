@@ -259,4 +259,6 @@ def _explain(settings: Settings, catalog: Catalog, request: TrainingRequest) -> 
             counts = ["" if n is None else f"{n:,}" for n in (choice.rows, choice.labels)]
             left_out = "\n".join(choice.prefilters) or "nothing"
             table.add_row(choice.view, choice.engine, choice.why, *counts, left_out, choice.index)
+        for made in rows.windows:
+            table.add_row(f"windows of {made.table.name}", made.engine, made.why)
     console.out.print(table)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from featmill import clock
 from featmill.errors import UsageError
 from featmill.warehouse.columns import literal, quote
+from featmill.warehouse.event_log_index import event_index_root
 from featmill.warehouse.lake import relation_sql
 from featmill.warehouse.maintenance import Maintenance, erase_rows
 from featmill.warehouse.row_index import index_root
@@ -129,4 +130,5 @@ def _erase_events(location: Path, keys: pa.Table) -> int:
     erased = 0
     for log in sorted((location.parent / "events" / location.name).glob("g*/_delta_log")):
         erased += int(erase_rows(log.parent, keys, (), done)["num_target_rows_deleted"])
+        shutil.rmtree(event_index_root(log.parent), ignore_errors=True)
     return erased

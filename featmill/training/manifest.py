@@ -53,6 +53,9 @@ def manifest_of(
         "cut_off": recipe.cut_off.isoformat(),
         "label": _label(recipe.label, rows.labels),
         "engines": {choice.view: choice.engine for choice in rows.choices},
+        "window_engines": {
+            made.table.name: {"engine": made.engine, "why": made.why} for made in rows.windows
+        },
         "tables": [table.model_dump(mode="json") for table in recipe.tables],
         "output": dict(output),
         "git_sha": git_sha(request.project),

@@ -41,7 +41,7 @@ class TrainingRows:
 
     `spine` is the spine's identity; `labels` how many rows are mature and not; `choices` the engine of each view;
     `evaluated_at` says of each `view:feature` whether its value is a `snapshot`'s or was computed at the `spine`'s
-    time. Nothing is joined before `reader` is asked for.
+    time, and `windows` how those were. Nothing is joined before `reader` is asked for.
     """
 
     begin: Callable[[], pa.RecordBatchReader]
@@ -49,6 +49,7 @@ class TrainingRows:
     labels: dict[str, int]
     choices: tuple[planner.Choice, ...]
     evaluated_at: dict[str, str]
+    windows: tuple[WindowsOf, ...] = ()
 
     @cached_property
     def reader(self) -> pa.RecordBatchReader:
@@ -94,7 +95,8 @@ def training_rows(recipe: Recipe, lake: Lake, source: SpineSource) -> Iterator[T
                 joined = plan.reader(_BATCH_ROWS)
             return _answer(joined, recipe, spine, (source, windows))
 
-        yield TrainingRows(begin, identity, labels, plan.explain(), _evaluated_at(recipe))
+        at = _evaluated_at(recipe)
+        yield TrainingRows(begin, identity, labels, plan.explain(), at, tuple(windows))
 
 
 def _plan(

@@ -29,11 +29,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class WindowsOf:
-    """The windows of one table at the spine's times, kept as Parquet; `engine` is how they were evaluated."""
+    """The windows of one table at the spine's times, kept as Parquet; `engine` made them, `why` says where from."""
 
     table: FeatureTable
     path: Path
     engine: str
+    why: str
 
 
 def at_spine(recipe: Recipe, table: FeatureTable) -> tuple[Feature, ...]:
@@ -77,7 +78,7 @@ def evaluate_windows(
         path = scratch / f"windows_{number}.parquet"
         # Kept, since the connection streams one result at a time.
         write_parquet(windows.reader(), path)
-        found.append(WindowsOf(table, path, windows.engine))
+        found.append(WindowsOf(table, path, windows.engine, windows.why))
     return found
 
 

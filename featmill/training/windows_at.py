@@ -19,6 +19,7 @@ from featmill.training.kernels.event_index import index_fingerprint
 from featmill.training.templates import render
 from featmill.warehouse.columns import quote
 from featmill.warehouse.event_log import events_sql
+from featmill.warehouse.event_log_index import event_index_root
 
 if TYPE_CHECKING:
     import duckdb
@@ -100,7 +101,7 @@ def windows_at(
     if not request.features:
         raise UsageError(f"no window of {request.name} was asked for")
     view = view_of(request.name, request.keys, request.log, request.features)
-    root = index_root(request.log) if request.index is None else request.index
+    root = event_index_root(request.log.location) if request.index is None else request.index
     how = How(engine, request.status, root, index_fingerprint(request.log))
     return windows_of(connection, (request.spine, request.time), view, how)
 
@@ -130,13 +131,27 @@ def index_events(
         LakeError: the event log has no column for a declared expression.
     """
     view = view_of(name, keys, log, features)
-    return build_event_index(connection, view, index_root(log), index_fingerprint(log))
+    return build_event_index(
+        connection, view, event_index_root(log.location), index_fingerprint(log)
+    )
 
 
-def index_root(log: EventLog) -> Path:
-    """Where the event index of a log lies: beside it."""
-    location = Path(log.location)
-    return location.with_name(f"index_{location.name}")
+def find_event_index(
+    name: str, keys: Sequence[str], log: EventLog, features: Sequence[Feature]
+) -> tuple[Path, EventArrays] | None:
+    """The index of a log that fits these windows, with its folder; None where there is none.
+
+    Raises:
+        ContractError: a feature declares no window.
+        LakeError: the event log cannot be read, or has no column for a declared expression.
+    """
+    from featmill.training.kernels.event_arrays import expressions_of
+    from featmill.training.kernels.event_index import index_folder, load_event_index
+
+    root, fingerprint = event_index_root(log.location), index_fingerprint(log)
+    wanted = expressions_of(view_of(name, keys, log, features)["features"])
+    events, _ = load_event_index(root, fingerprint, wanted, keys)
+    return None if events is None else (index_folder(root, fingerprint), events)
 
 
 def view_of(

@@ -40,12 +40,10 @@ __all__ = [
     "EventLog",
     "EventSource",
     "append_events",
-    "event_index_root",
     "event_log_of",
     "events_sql",
     "find_event_log",
     "read_event_log",
-    "rewritten_at",
 ]
 
 #: The names that rule 8's order goes by in every log.
@@ -221,22 +219,6 @@ def events_sql(log: EventLog) -> str:
         f"SELECT {columns} FROM read_parquet([{listed}]) "
         f"WHERE {INGESTED_AT} <= TIMESTAMPTZ {literal(_utc(log.cut_off) + '+00')}"
     )
-
-
-def rewritten_at(log: EventLog) -> int:
-    """The log's newest version that maintenance wrote: what was made of the rows before it is stale; -1 for none.
-
-    Raises:
-        LakeError: the log is gone.
-    """
-    history = _open(Path(log.location)).history()
-    return max((int(c["version"]) for c in history if MAINTENANCE_KEY in c), default=-1)
-
-
-def event_index_root(location: Path | str) -> Path:
-    """Where what is kept sorted of a log lies: beside it, and gone when rows of it are erased."""
-    place = Path(location)
-    return place.with_name(f"index_{place.name}")
 
 
 def _continues(

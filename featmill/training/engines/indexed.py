@@ -255,6 +255,8 @@ def _defaults(
     connection: duckdb.DuckDBPyConnection, view: Mapping[str, Any]
 ) -> dict[str, pa.Scalar]:
     """Each feature's default in the type that SQL gives a column of its values and this default."""
+    if not view["features"]:
+        return {}  # only its status is asked for
     columns = ", ".join(
         f"CASE WHEN false THEN {quote(f['name'])} ELSE {f['default_sql']} END AS {quote(f['name'])}"
         for f in view["features"]

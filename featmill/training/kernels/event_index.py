@@ -19,6 +19,7 @@ import numpy as np
 
 from featmill.training.kernels.encoding import Column
 from featmill.training.kernels.event_arrays import EventArrays, Expressions
+from featmill.warehouse.event_log_index import maintained_at
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,8 +38,13 @@ class _Unusable(Exception):
 
 
 def index_fingerprint(log: EventLog) -> str:
-    """What an index of a log is of: the log's place, its version and how far it is read."""
+    """What an index of a log is of: the log's place and version, how far it is read, and when rows of it were erased.
+
+    Raises:
+        LakeError: the log is gone.
+    """
     parts = [_FORMAT, log.location, log.delta_version, log.cut_off.isoformat()]
+    parts.append(maintained_at(log.location))
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -53,7 +59,7 @@ def write_event_index(root: Path, fingerprint: str, events: EventArrays) -> Path
     aside.mkdir()
     try:
         (aside / _HEADER).write_text(json.dumps(_write(aside, fingerprint, events), indent=1))
-        target = _place(root, fingerprint)
+        target = index_folder(root, fingerprint)
         # A reader keeps the files it has open; whoever comes in between sorts the events itself.
         for old in root.iterdir():
             if old != aside:
@@ -68,7 +74,7 @@ def load_event_index(
     root: Path, fingerprint: str, wanted: Expressions, keys: Sequence[str]
 ) -> tuple[EventArrays | None, str]:
     """The index of a fingerprint with these expressions and keys, or None; and where it is, or why there is none."""
-    folder = _place(root, fingerprint)
+    folder = index_folder(root, fingerprint)
     try:
         events = _read(folder, fingerprint)
         _check(events, wanted, keys)
@@ -77,7 +83,8 @@ def load_event_index(
     return events, f"event index at {folder}"
 
 
-def _place(root: Path, fingerprint: str) -> Path:
+def index_folder(root: Path, fingerprint: str) -> Path:
+    """Where the index of a fingerprint lies, or would."""
     return root / fingerprint[:24]
 
 

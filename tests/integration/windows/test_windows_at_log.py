@@ -11,8 +11,9 @@ import pytest
 from featmill.contract.catalog import Feature, Window
 from featmill.contract.types import parse_type
 from featmill.errors import ContractError, LakeError
-from featmill.training.windows_at import WindowsRequest, index_events, index_root, windows_at
+from featmill.training.windows_at import WindowsRequest, index_events, windows_at
 from featmill.warehouse.event_log import EventSource, append_events
+from featmill.warehouse.event_log_index import event_index_root
 from featmill.warehouse.lake import Lake
 
 CUT_OFF = datetime(2026, 1, 3, tzinfo=UTC)
@@ -110,7 +111,7 @@ def test_the_log_is_read_up_to_its_cut_off_and_its_index_changes_nothing(connect
     assert {"ok", "missing"} == set(status)
     assert (cold.engine, indexed.engine) == ("kernel", "kernel")
     assert cold.why.startswith("events sorted in this call")
-    assert (indexed.why, kept.parent) == (f"event index at {kept}", index_root(log))
+    assert (indexed.why, kept.parent) == (f"event index at {kept}", event_index_root(log.location))
     assert cold.reader().read_all().equals(by_sql)
     assert indexed.reader().read_all().equals(by_sql)
 

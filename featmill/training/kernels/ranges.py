@@ -126,10 +126,11 @@ def spread(codes: NDArray[np.signedinteger[Any]]) -> int:
     return int(codes.max()) - int(codes.min()) + 1 if len(codes) else 0
 
 
-def as_bits(codes: NDArray[np.signedinteger[Any]]) -> Numbers:
+def as_bits(codes: NDArray[np.signedinteger[Any]]) -> NDArray[np.unsignedinteger[Any]]:
     """Each code as one bit; their spread is at most 62. Or-ing the bits of a range gives the set of its codes."""
-    shifts = codes - (codes.min() if len(codes) else 0)
-    return np.left_shift(np.int64(1), shifts.astype(np.int64))
+    kind = np.min_scalar_type(1 << max(spread(codes) - 1, 0))
+    shifts = codes - codes.min() if len(codes) else codes
+    return np.left_shift(np.ones(1, kind), shifts.astype(kind, copy=False))
 
 
 def previous(codes: Numbers, segments: NDArray[np.signedinteger[Any]]) -> NDArray[Any]:

@@ -78,31 +78,38 @@ class Plan:
         import pyarrow as pa
 
         read = self.connection.sql(self.sql).to_arrow_reader(batch_rows)
-        schema = self._joined(_empty(read.schema)).schema
-        return pa.RecordBatchReader.from_batches(schema, self._batches(read, batch_rows))
+        (empty,) = self._joined([_empty(read.schema)])
+        return pa.RecordBatchReader.from_batches(empty.schema, self._batches(read))
 
     def explain(self) -> tuple[Choice, ...]:
         """What was chosen, view by view."""
         return tuple(one.choice for one in self.chosen)
 
-    def _batches(self, read: pa.RecordBatchReader, batch_rows: int) -> Iterator[pa.RecordBatch]:
+    def _batches(self, read: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         is_indexed = any(one.indexed is not None for one in self.chosen)
-        for batch in _gathered(read, _LABELS) if is_indexed else read:
-            whole = self._joined(batch)
-            for start in range(0, whole.num_rows, batch_rows):
-                yield whole.slice(start, batch_rows)
+        for batches in _gathered(read, _LABELS if is_indexed else 1):
+            yield from self._joined(batches)
 
-    def _joined(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """A batch of the SQL with the indexed views' columns, in the answer's order."""
+    def _joined(self, batches: Sequence[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Batches of the SQL with the indexed views' columns, in the answer's order; looked up all at once."""
         import pyarrow as pa
 
-        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        found: dict[str, pa.Array] = {}
         for one in self.chosen:
             if one.indexed is not None and one.index is not None:
-                keys = [columns[_KEY.format(k.kind, k.name)] for k in one.index.header.keys]
-                found = one.indexed.columns(keys, columns[_TIME], status=self.join.status)
-                columns.update(found)
-        return pa.RecordBatch.from_arrays([columns[n] for n in self.columns], list(self.columns))
+                keys = [
+                    _whole(batches, _KEY.format(key.kind, key.name))
+                    for key in one.index.header.keys
+                ]
+                found |= one.indexed.columns(keys, _whole(batches, _TIME), status=self.join.status)
+        start = 0
+        for batch in batches:
+            columns = [
+                found[name].slice(start, batch.num_rows) if name in found else batch.column(name)
+                for name in self.columns
+            ]
+            yield pa.RecordBatch.from_arrays(columns, list(self.columns))
+            start += batch.num_rows
 
 
 def plan(connection: duckdb.DuckDBPyConnection, join: Join, *, engine: str = "auto") -> Plan:
@@ -160,18 +167,23 @@ def _columns(connection: duckdb.DuckDBPyConnection, join: Join) -> Iterator[str]
             yield f"{view['name']}__{view['event_time']}"
 
 
-def _gathered(read: pa.RecordBatchReader, rows: int) -> Iterator[pa.RecordBatch]:
-    """The same rows in batches of at least so many, but for the last."""
-    import pyarrow as pa
-
+def _gathered(read: pa.RecordBatchReader, rows: int) -> Iterator[list[pa.RecordBatch]]:
+    """The same batches, so many together that they have at least so many rows, but for the last."""
     held: list[pa.RecordBatch] = []
     for batch in read:
         held.append(batch)
         if sum(one.num_rows for one in held) >= rows:
-            yield pa.concat_batches(held)
+            yield held
             held = []
     if held:
-        yield pa.concat_batches(held)
+        yield held
+
+
+def _whole(batches: Sequence[pa.RecordBatch], name: str) -> pa.Array:
+    """One column of all batches."""
+    import pyarrow as pa
+
+    return pa.concat_arrays([batch.column(name) for batch in batches])
 
 
 def _empty(schema: pa.Schema) -> pa.RecordBatch:

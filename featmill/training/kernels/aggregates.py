@@ -288,7 +288,7 @@ AGGREGATES: Mapping[str, Callable[[Task], dict[str, Part]]] = {
 }
 
 
-def _padded(codes: Numbers) -> Numbers:
+def _padded(codes: NDArray[Any]) -> NDArray[Any]:
     padded = np.empty(len(codes) + 1, codes.dtype)
     padded[:-1], padded[-1] = codes, 0
     return padded

@@ -80,20 +80,82 @@ def readable(expression: str, sql_type: str) -> str:
     raise KernelRefused(f"{expression} is {sql_type}, which has no 64-bit integer form")
 
 
+class Growing:
+    """An array that is filled from its begin on. `rows` is how long it is expected to become."""
+
+    def __init__(self, dtype: type[np.generic], rows: int) -> None:
+        self._held: NDArray[Any] = np.empty(rows, dtype)
+        self._filled = 0
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Append some values."""
+        end = self._filled + len(values)
+        if end > len(self._held):
+            self._held.resize(max(end, 2 * len(self._held)), refcheck=False)
+        self._held[self._filled : end] = values
+        self._filled = end
+
+    def add_arrow(self, values: pa.Array) -> None:
+        """Append some values without NULLs."""
+        self.add(values.to_numpy(zero_copy_only=False))
+
+    def array(self) -> NDArray[Any]:
+        """What was appended."""
+        return self._held[: self._filled]
+
+
+class Encoder:
+    """One column that comes in chunks, as `readable` reads it: what was encoded of a chunk needs the chunk no more."""
+
+    def __init__(self, sql_type: str, rows: int) -> None:
+        self._sql_type = sql_type
+        self._is_text = sql_type in ("VARCHAR", "UUID")
+        self._codes = Growing(np.int64, 0 if self._is_text else rows)
+        self._texts: list[pa.Array] = []
+        self._valid: list[pa.Array] = []
+        self._has_nulls = False
+
+    def add(self, chunk: pa.Array) -> None:
+        """Encode the next chunk.
+
+        Raises:
+            KernelRefused: a DECIMAL is beyond 64 bits.
+        """
+        self._has_nulls |= chunk.null_count > 0
+        self._valid.append(chunk.is_valid())
+        if not self._is_text:
+            self._codes.add(_integers(chunk, self._sql_type))
+        elif self._texts and not hasattr(self._texts[0], "dictionary"):
+            self._texts.append(chunk)
+        else:
+            coded = chunk.dictionary_encode()
+            # Ids are hardly ever the same: to collect a dictionary for each chunk would cost more than the texts.
+            is_shorter = self._texts or 2 * len(coded.dictionary) <= len(chunk)
+            self._texts.append(coded if is_shorter else chunk)
+
+    def column(self) -> Column:
+        """All of it."""
+        import pyarrow as pa
+
+        nulls = None
+        if self._has_nulls:
+            nulls = np.concatenate([~part.to_numpy(zero_copy_only=False) for part in self._valid])
+        if self._is_text:
+            kind = None if self._texts else pa.string()
+            return _words(pa.chunked_array(self._texts, kind), nulls, self._sql_type)
+        return Column(self._codes.array(), nulls, self._sql_type)
+
+
 def encode(chunks: Sequence[pa.Array], sql_type: str) -> Column:
     """The chunks of one column, read as `readable` says, as one column of integers.
 
     Raises:
         KernelRefused: a DECIMAL is beyond 64 bits.
     """
-    import pyarrow as pa
-
-    nulls = _nulls(chunks)
-    if sql_type in ("VARCHAR", "UUID"):
-        return _words(pa.chunked_array(chunks, pa.string()), nulls, sql_type)
-    parts = [_integers(chunk, sql_type) for chunk in chunks]
-    codes = np.concatenate(parts) if parts else np.empty(0, np.int64)
-    return Column(codes, nulls, sql_type)
+    encoder = Encoder(sql_type, sum(map(len, chunks)))
+    for chunk in chunks:
+        encoder.add(chunk)
+    return encoder.column()
 
 
 def decode(
@@ -123,12 +185,6 @@ def decode(
 def restored(name: str, sql_type: str) -> str:
     """The SQL of a decoded column as the type it came in."""
     return f"CAST({quote(name)} AS {sql_type})"
-
-
-def _nulls(chunks: Sequence[pa.Array]) -> NDArray[np.bool_] | None:
-    if not any(chunk.null_count for chunk in chunks):
-        return None
-    return np.concatenate([chunk.is_null().to_numpy(zero_copy_only=False) for chunk in chunks])
 
 
 def _integers(chunk: pa.Array, sql_type: str) -> NDArray[np.int64]:
@@ -177,13 +233,18 @@ def _decimals(codes: NDArray[np.int64], valid: NDArray[np.bool_], scale: int) ->
 
 def _words(values: pa.ChunkedArray, nulls: NDArray[np.bool_] | None, sql_type: str) -> Column:
     """Codes in DuckDB's order of text, which is that of its UTF-8 bytes."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    coded = values.dictionary_encode().combine_chunks()
-    words = coded.dictionary
+    coded = values.dictionary_encode().unify_dictionaries()
+    if not coded.num_chunks:
+        return Column(np.empty(0, np.int32), nulls, sql_type, pa.array([], pa.string()))
+    words = coded.chunk(0).dictionary
     order = pc.sort_indices(words).to_numpy()
-    place = np.empty(len(order), np.int32)
+    # One place more: that of NULLs where there is no word.
+    place = np.zeros(len(order) + 1, np.int32)
     place[order] = np.arange(len(order), dtype=np.int32)
-    indices = coded.indices.fill_null(0).to_numpy()
-    codes = place[indices] if len(place) else np.zeros(len(indices), np.int32)
-    return Column(codes, nulls, sql_type, words.take(order))
+    codes = Growing(np.int32, len(coded))
+    for chunk in coded.chunks:
+        codes.add(place.take(chunk.indices.fill_null(0).to_numpy()))
+    return Column(codes.array(), nulls, sql_type, words.take(order))

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featmill.errors import KernelRefused
-from featmill.training.kernels.encoding import Column, encode, readable
+from featmill.training.kernels.encoding import Column, Encoder, Growing, readable
 from featmill.training.kernels.sorting import (
+    KeyColumn,
     Sorted,
     break_ties,
     key_codes,
@@ -126,14 +127,14 @@ def read_events(
         rows = order_by_key_and_time(read.codes, read.order[0].codes)
         for column in read.order[1:]:
             rows = break_ties(rows, _nulls_last(column))
-    return _arranged(read, rows, wanted)
+    return _arranged(read, rows, wanted, view["keys"])
 
 
 @dataclass(slots=True)
 class _Read:
-    """Events as they come: typed keys and their codes, the columns of rule 8's order, and one for each expression."""
+    """Events as they come: keys and their codes, the columns of rule 8's order, and one for each expression."""
 
-    keys: pa.Table
+    keys: list[KeyColumn]
     codes: NDArray[np.int64]
     order: list[Column]
     values: list[Column]
@@ -147,7 +148,6 @@ def _read(
     order: Sequence[str],
 ) -> _Read:
     import duckdb
-    import pyarrow as pa
 
     keys, events = [quote(key) for key in view["keys"]], str(view["events"])
     texts = [*(quote(view[name]) for name in order), *wanted.values]
@@ -157,20 +157,28 @@ def _read(
     listed = ", ".join(f"{text} AS c{number}" for number, text in enumerate(selected))
     present = " AND ".join(f"{text} IS NOT NULL" for text in [*keys, f"epoch_us({texts[0]})"])
     try:
+        ((rows,),) = connection.execute(f"SELECT count(*) FROM {events}").fetchall()
         # A cursor of the connection would not see its temporary tables.
         relation = connection.sql(f"SELECT {listed} FROM {events} WHERE {present}")
-        table = relation.to_arrow_table(_BATCH_ROWS)
+        reader = relation.to_arrow_reader(_BATCH_ROWS)
+        read_keys = [KeyColumn(reader.schema.field(n).type, rows) for n in range(len(keys))]
+        columns = [Encoder(kind, rows) for kind in types]
+        passes = [Growing(np.bool_, rows) for _ in conditions]
+        takers: list[Callable[[pa.Array], None]] = [key.add for key in read_keys]
+        takers += [column.add for column in columns]
+        takers += [one.add_arrow for one in passes]
+        for batch in reader:
+            for taker, chunk in zip(takers, batch.columns, strict=True):
+                taker(chunk)
     except duckdb.Error as error:
         raise KernelRefused(f"the events have no integer form: {error}") from error
-    key_columns = [table.column(n) for n in range(len(keys))]
-    encoded = [encode(table.column(len(keys) + n).chunks, kind) for n, kind in enumerate(types)]
-    first = len(keys) + len(types)
+    encoded = [column.column() for column in columns]
     return _Read(
-        keys=pa.table(key_columns, names=list(view["keys"])),
-        codes=key_codes(key_columns),
+        keys=read_keys,
+        codes=key_codes([key.values() for key in read_keys]),
         order=encoded[: len(order)],
         values=encoded[len(order) :],
-        conditions=[table.column(first + n).to_numpy() for n in range(len(conditions))],
+        conditions=[one.array() for one in passes],
     )
 
 
@@ -181,16 +189,17 @@ def _nulls_last(column: Column) -> NDArray[np.int64]:
     return np.where(column.nulls, np.iinfo(np.int64).max, column.codes)
 
 
-def _arranged(read: _Read, rows: Sorted, wanted: Expressions) -> EventArrays:
+def _arranged(read: _Read, rows: Sorted, wanted: Expressions, names: Sequence[str]) -> EventArrays:
     import pyarrow as pa
 
     order = rows.order
+    first = order[rows.starts]
     columns = [
         replace(c, codes=c.codes[order], nulls=None if c.nulls is None else c.nulls[order])
         for c in read.values
     ]
     return EventArrays(
-        read.keys.take(pa.array(order[rows.starts])),
+        pa.table([key.of(first) for key in read.keys], names=list(names)),
         np.append(rows.starts, len(order)).astype(np.int64),
         rows.times,
         dict(zip(wanted.values, columns, strict=True)),

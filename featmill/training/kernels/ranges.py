@@ -130,7 +130,8 @@ def as_bits(codes: NDArray[np.signedinteger[Any]]) -> NDArray[np.unsignedinteger
     """Each code as one bit; their spread is at most 62. Or-ing the bits of a range gives the set of its codes."""
     kind = np.min_scalar_type(1 << max(spread(codes) - 1, 0))
     shifts = codes - codes.min() if len(codes) else codes
-    return np.left_shift(np.ones(1, kind), shifts.astype(kind, copy=False))
+    bits: NDArray[np.unsignedinteger[Any]] = np.left_shift(np.ones(1, kind), shifts.astype(kind))
+    return bits
 
 
 def previous(codes: Numbers, segments: NDArray[np.signedinteger[Any]]) -> NDArray[Any]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featmill.training.kernels.encoding import Growing
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -19,6 +21,43 @@ if TYPE_CHECKING:
 _ROOM = 1 << 62
 #: With fewer of the upper bits of times too many rows of one key would look the same.
 _TIME_BITS = 12
+
+
+class KeyColumn:
+    """One column of the keys, that comes in chunks: integers as such, anything else as Arrow has it."""
+
+    def __init__(self, kind: pa.DataType, rows: int) -> None:
+        self._type = kind
+        self._chunks: list[pa.Array] = []
+        self._numbers = Growing(np.int64, rows if is_plain(kind) else 0)
+
+    def add(self, chunk: pa.Array) -> None:
+        """Append a chunk without NULLs."""
+        if is_plain(self._type):
+            self._numbers.add(chunk.to_numpy())
+        else:
+            self._chunks.append(chunk)
+
+    def values(self) -> pa.ChunkedArray:
+        """All of it, integers as 64 bits."""
+        import pyarrow as pa
+
+        if is_plain(self._type):
+            return pa.chunked_array([pa.array(self._numbers.array())])
+        return pa.chunked_array(self._chunks, self._type)
+
+    def of(self, rows: Numbers) -> pa.ChunkedArray:
+        """The keys of some rows, typed as they came."""
+        import pyarrow as pa
+
+        return self.values().take(pa.array(rows)).cast(self._type)
+
+
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether 64 bits with a sign hold every value of an Arrow type as it is."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_integer(kind)) and kind != pa.uint64()
 
 
 def key_codes(columns: Sequence[pa.ChunkedArray]) -> Numbers:
@@ -110,9 +149,7 @@ def break_ties(rows: Sorted, by: Numbers) -> Sorted:
 
 
 def _codes(column: pa.ChunkedArray) -> Numbers:
-    import pyarrow as pa
-
-    if pa.types.is_integer(column.type) and column.type != pa.uint64():
+    if is_plain(column.type):
         numbers: Numbers = column.to_numpy().astype(np.int64, copy=False)
         return numbers
     encoded = column.dictionary_encode().combine_chunks()
@@ -128,7 +165,8 @@ def _dense(values: Numbers) -> Numbers:
     known = coded.dictionary.to_numpy()
     place = np.empty(len(known), np.int64)
     place[np.argsort(known)] = np.arange(len(known))
-    return place[coded.indices.to_numpy()]
+    codes: Numbers = place[coded.indices.to_numpy()]
+    return codes
 
 
 def _combined(left: Numbers, right: Numbers) -> Numbers:

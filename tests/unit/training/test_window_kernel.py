@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from featmill.errors import KernelRefused
 from featmill.training.kernels import ranges
-from featmill.training.kernels.encoding import decode, encode, readable, restored
+from featmill.training.kernels.encoding import Encoder, decode, encode, readable, restored
 from featmill.training.kernels.sorting import break_ties, key_codes, order_by_key_and_time
 
 EDGES = st.sampled_from([-(1 << 62), -(1 << 31), -1, 0, 1, 1 << 31, 1 << 62])
@@ -86,6 +86,56 @@ def test_events_are_sorted_by_key_and_the_total_order(rows):
     assert found.times.tolist() == [row[1] for row in placed]
     begins = [n for n, row in enumerate(placed) if n == 0 or row[0] != placed[n - 1][0]]
     assert found.starts.tolist() == begins
+
+
+def test_wide_keys_and_times_that_share_their_upper_bits_are_sorted():
+    """More rows than upper bits tell apart, under keys that are numbered first."""
+    random = np.random.default_rng(4)
+    keys = random.choice([-(1 << 62), 5, 1 << 61], 50_000)
+    times = random.choice([-(1 << 60), 0, 1 << 60], 50_000) + random.integers(0, 1 << 20, 50_000)
+
+    found = order_by_key_and_time(keys, times)
+
+    assert found.order.tolist() != list(range(50_000))
+    order = np.lexsort((times, keys))
+    assert (keys[found.order].tolist(), found.times.tolist()) == (
+        keys[order].tolist(),
+        times[order].tolist(),
+    )
+    assert times[found.order].tolist() == found.times.tolist()
+    assert len(found.starts) == 3
+
+
+def test_more_values_than_were_expected_are_kept():
+    """Another connection may add events between the count and the read."""
+    encoder = Encoder("BIGINT", 3)
+    for begin in range(0, 10, 5):
+        encoder.add(pa.array([begin, begin + 1, None, begin + 3, begin + 4]))
+
+    found = encoder.column()
+
+    assert found.codes[~found.nulls].tolist() == [0, 1, 3, 4, 5, 6, 8, 9]
+    assert found.nulls.tolist() == [False, False, True, False, False] * 2
+
+
+@pytest.mark.parametrize(
+    "texts", [[["b", None], ["a", "b"]], [["b", "b", "a"], ["c", "a", None]], [[None]], []]
+)
+def test_texts_have_one_code_each_whatever_chunks_they_come_in(texts):
+    encoder = Encoder("VARCHAR", 0)
+    for chunk in texts:
+        encoder.add(pa.array(chunk, pa.string()))
+
+    found = encoder.column()
+
+    given = [text for chunk in texts for text in chunk]
+    known = sorted({text for text in given if text is not None})
+    assert found.words.to_pylist() == known
+    nulls = [False] * len(given) if found.nulls is None else found.nulls.tolist()
+    assert nulls == [text is None for text in given]
+    assert [known[c] for c, n in zip(found.codes, nulls, strict=True) if not n] == [
+        t for t in given if t is not None
+    ]
 
 
 @given(st.lists(st.tuples(EDGES | SMALL, st.sampled_from(["a", "ab", "b", ""]), SMALL), min_size=1))

@@ -260,11 +260,11 @@ def _feature_rows_sql(table: FeatureTable, relation: str) -> str:
     return feature_rows_sql(
         {
             "relation": relation,
-            "keys": [quote(key) for key in table.key_names],
-            "event_time": quote(table.event_time),
+            "keys": list(table.key_names),
+            "event_time": table.event_time,
             "ttl_us": None if table.ttl is None else table.ttl // _MICROSECOND,
             "features": [
-                {"name": quote(feature.name), "ignore_nulls": feature.ignore_nulls}
+                {"name": feature.name, "ignore_nulls": feature.ignore_nulls}
                 for feature in table.features
             ],
         }

@@ -37,7 +37,7 @@ def absences(
         connection: where a temporary table is made of them.
         snapshots: what `relation` reads, of one table; in any order.
         relation: the SQL of their rows, in parentheses.
-        keys: the join keys, as SQL.
+        keys: the join keys.
 
     Raises:
         duckdb.Error: the relation cannot be read.

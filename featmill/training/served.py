@@ -140,13 +140,13 @@ def served_view(
     keys = [*view["keys"], EPOCH]
     candidates = _candidates_sql(view, keys, members, spine)
     rows = feature_rows_sql({**view, "relation": candidates, "keys": [*keys, "_featmill_as_of"]})
-    time = view["event_time"]
+    time = quote(view["event_time"])
     alive = "true"
     if view["ttl_us"] is not None:
         alive = f"{time} + to_microseconds({view['ttl_us']}) > _featmill_as_of"
     relation = (
         f"(SELECT *, {time} AS published_at, '' AS {SNAPSHOT_COLUMN} FROM ({rows}) WHERE {alive} "
-        f"QUALIFY row_number() OVER (PARTITION BY {', '.join(keys)} ORDER BY {time} DESC) = 1)"
+        f"QUALIFY row_number() OVER (PARTITION BY {', '.join(map(quote, keys))} ORDER BY {time} DESC) = 1)"
     )
     plain = [{**feature, "ignore_nulls": False} for feature in view["features"]]
     del view["snapshots"]
@@ -179,7 +179,8 @@ def _candidates_sql(
     What the live snapshot lacks is gone from its as_of on (rules 11 and 20), whatever earlier ones hold. Of what it
     holds, a row of an earlier snapshot can only be newer where that snapshot is not older than the row, or carried.
     """
-    time, relation, listed = quote(view["event_time"]), view["relation"], ", ".join(keys)
+    time, relation = quote(view["event_time"]), view["relation"]
+    listed, own_keys = (", ".join(map(quote, names)) for names in (keys, keys[:-1]))
     may_be_newer = (
         "_featmill_is_live OR _featmill_newest IS NULL OR _featmill_own_as_of >= _featmill_newest"
     )
@@ -189,11 +190,11 @@ def _candidates_sql(
         f"(WITH asked AS (SELECT DISTINCT {listed} FROM ({spine.sql}) WHERE {EPOCH} IS NOT NULL), "
         f"own AS (SELECT {listed}, max({time}) FILTER ({time} <= _featmill_as_of) AS _featmill_newest "
         f"FROM asked JOIN (SELECT * FROM {members} WHERE _featmill_is_live) USING ({EPOCH}) "
-        f"JOIN {relation} AS held USING ({SNAPSHOT_COLUMN}, {', '.join(keys[:-1])}) GROUP BY ALL), "
+        f"JOIN {relation} AS held USING ({SNAPSHOT_COLUMN}, {own_keys}) GROUP BY ALL), "
         f"wanted AS (SELECT {listed}, _featmill_as_of, {SNAPSHOT_COLUMN} "
         f"FROM own JOIN {members} USING ({EPOCH}) WHERE {may_be_newer}) "
         f"SELECT held.*, wanted.{EPOCH}, wanted._featmill_as_of FROM wanted "
-        f"JOIN {relation} AS held USING ({SNAPSHOT_COLUMN}, {', '.join(keys[:-1])}) "
+        f"JOIN {relation} AS held USING ({SNAPSHOT_COLUMN}, {own_keys}) "
         f"WHERE held.{time} <= wanted._featmill_as_of)"
     )
 

@@ -1,11 +1,11 @@
 {#- absences_sql for a view in SQL of another engine: a snapshot's id begins with its as_of. Plain Jinja.
 
-    engine: {as_of: SQL of the moment that `snapshot_id` begins with, such as 20260304T000000Z or, with a fraction of a
+    engine: what `_quoted` takes of it, and {as_of: SQL of the moment that `snapshot_id` begins with, such as 20260304T000000Z or, with a fraction of a
     second, 20260304T000000.500000Z; never: SQL of a moment after all others}. -#}
 {% macro _portable_gone(view, engine) -%}
     {%- set held = {
         'relation': view['relation'], 'keys': view['keys'],
         'snapshots_sql': '(select distinct snapshot_id, ' ~ engine['as_of'] ~ ' as as_of from ' ~ view['relation'] ~ ' as published)',
     } -%}
-    {{ featmill.absences_sql(held) | replace("'infinity'::timestamptz", engine['never']) }}
+    {{ featmill.absences_sql(held, engine) | replace("'infinity'::timestamptz", engine['never']) }}
 {%- endmacro %}

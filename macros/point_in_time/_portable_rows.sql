@@ -4,19 +4,19 @@
     last non-NULL value where that was still visible when the row began (rule 14): the value and its time are carried
     together and the time is held against the ttl. Plain Jinja.
 
-    engine: {after: SQL of a time `{}` plus `[]` microseconds; ignore: where it writes `ignore nulls`: 'inside' or
+    engine: what `_quoted` takes of it, and {after: SQL of a time `{}` plus `[]` microseconds; ignore: where it writes `ignore nulls`: 'inside' or
     'outside' of the parentheses}. -#}
 {% macro _portable_rows(view, engine) -%}
     {%- set ignore = engine['ignore'] -%}
     {%- set after = engine['after'] | replace('[]', view['ttl_us'] | string) -%}
-    {%- set keys = view['keys'] | join(', ') -%}
-    {%- set at = view['event_time'] -%}
+    {%- set keys = featmill._quoted_list(view['keys'], engine) -%}
+    {%- set at = featmill._quoted(view['event_time'], engine) -%}
     {%- set over = 'over (partition by ' ~ keys ~ ' order by ' ~ at ~ ' rows between unbounded preceding and current row)' -%}
     select
         {{ keys }},
         {{ at }}
         {%- for feature in view['features'] %},
-        {%- set name = feature['name'] %}
+        {%- set name = featmill._quoted(feature['name'], engine) %}
         {%- if not feature['ignore_nulls'] %}
         {{ name }}
         {%- elif view['ttl_us'] is none %}

@@ -8,24 +8,27 @@
     proven that its relation has one row per key and event time: sorting them out is dear. Plain Jinja: Python renders
     this macro as well. -#}
 {% macro feature_rows_sql(view) -%}
+    {%- set keys = featmill._quoted_list(view['keys']) -%}
+    {%- set at = featmill._quoted(view['event_time']) -%}
     select
-        {{ view['keys'] | join(', ') }},
-        {{ view['event_time'] }}
+        {{ keys }},
+        {{ at }}
         {%- for feature in view['features'] %},
+        {%- set name = featmill._quoted(feature['name']) %}
         {%- if feature['ignore_nulls'] %}
-        last_value({{ feature['name'] }} ignore nulls) over (
-            partition by {{ view['keys'] | join(', ') }} order by {{ view['event_time'] }}
+        last_value({{ name }} ignore nulls) over (
+            partition by {{ keys }} order by {{ at }}
             range between {{ 'unbounded' if view['ttl_us'] is none else 'to_microseconds(' ~ (view['ttl_us'] - 1) ~ ')' }} preceding
             and current row
-        ) as {{ feature['name'] }}
+        ) as {{ name }}
         {%- else %}
-        {{ feature['name'] }}
+        {{ name }}
         {%- endif %}
         {%- endfor %}
     from {% if view['unique'] is defined and view['unique'] %}{{ view['relation'] }}{% else %}(
         select * from {{ view['relation'] }}
         qualify row_number() over (
-            partition by {{ view['keys'] | join(', ') }}, {{ view['event_time'] }}
+            partition by {{ keys }}, {{ at }}
             order by published_at desc, snapshot_id desc
         ) = 1
     ){% endif %}

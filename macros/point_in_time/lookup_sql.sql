@@ -13,6 +13,7 @@
 {% macro snowflake__lookup_sql(spine, time, keys, views, status) %}
     {{ return(featmill._lookup_by_asof(spine, time, keys, views, status, {
         'after': 'dateadd(microsecond, [], {})', 'fail': 'to_boolean({})', 'ignore': 'outside', 'apostrophe': "''",
+        'quote': '"', 'folds': true,
         'as_of': "to_timestamp_tz(iff(contains(snapshot_id, '.'), "
             ~ "replace(split_part(snapshot_id, '-', 1), 'Z', '+0000'), substr(snapshot_id, 1, 15) || '.0+0000'), "
             ~ "'YYYYMMDD\"T\"HH24MISS.FFTZHTZM')",
@@ -24,6 +25,7 @@
     {{ return(featmill._lookup_by_union(spine, time, keys, views, status, {
         'given': '(select as struct spine.*)', 'after': 'timestamp_add({}, interval [] microsecond)',
         'fail': 'cast(error({}) as bool)', 'ignore': 'inside', 'apostrophe': "\\'",
+        'quote': '`', 'folds': false,
         'as_of': "parse_timestamp('%Y%m%dT%H%M%E*SZ', split(snapshot_id, '-')[offset(0)])",
         'never': "timestamp '9999-12-31 00:00:00+00'",
     })) }}
@@ -33,6 +35,7 @@
     {{ return(featmill._lookup_by_union(spine, time, keys, views, status, {
         'given': 'struct(spine.*)', 'after': 'timestamp_micros(unix_micros({}) + [])',
         'fail': 'cast(raise_error({}) as boolean)', 'ignore': 'outside', 'apostrophe': "\\'",
+        'quote': '`', 'folds': false,
         'as_of': "to_timestamp(replace(split_part(snapshot_id, '-', 1), 'Z', '+0000'), \"yyyyMMdd'T'HHmmss[.SSSSSS]xx\")",
         'never': "timestamp '9999-12-31 00:00:00Z'",
     })) }}

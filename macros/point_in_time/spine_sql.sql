@@ -4,7 +4,8 @@
     where true
         {%- for column in [time] + keys %}
         and case
-            when {{ column }} is null then error('the spine has NULLs in {{ column }}: every row needs a time and its keys')::boolean
+            when {{ featmill._quoted(column) }} is null
+                then error({{ featmill._literal('the spine has NULLs in ' ~ column ~ ': every row needs a time and its keys') }})::boolean
             else true
         end
         {%- endfor %}

@@ -14,7 +14,7 @@
         {{ return("select * from " ~ spine ~ " cross join " ~ table ~ " cross join " ~ events) }}
     {%- endif -%}
     {%- set declared = featmill._windowed_view(table, features) -%}
-    {%- set read = "(select * from " ~ events ~ " where " ~ ingested_at ~ " <= " ~ featmill.cut_off() ~ ")" -%}
+    {%- set read = "(select * from " ~ events ~ " where " ~ featmill._quoted(ingested_at) ~ " <= " ~ featmill.cut_off() ~ ")" -%}
     {%- set view = dict(declared, events=read, event_at=event_at, ingested_at=ingested_at, event_id=event_id) -%}
     {{ return(featmill.windows_at_sql(featmill.spine_sql(spine, time, view['keys']), time, view, status)) }}
 {% endmacro %}

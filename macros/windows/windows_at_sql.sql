@@ -41,7 +41,7 @@
     )
     select
         {%- if not only %}
-        spine.* exclude ({{ (['_featmill_row'] + hidden) | join(', ') }}),
+        spine.* exclude ({{ featmill._quoted_list(['_featmill_row'] + hidden) }}),
         {%- endif %}
         {%- for feature in view['features'] %}
         case when found._featmill_seen then found.{{ featmill._quoted(feature.name) }}

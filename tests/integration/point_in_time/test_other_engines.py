@@ -15,8 +15,8 @@ from featmill.training import templates
 from featmill.training.templates import point_in_time_sql, render
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-LABELS = {"label_id": pa.int64(), "code": pa.string(), "number": pa.int64()}
-COLUMNS = ["label_id", "code", "number", "asked_at"]
+LABELS = {"label_id": pa.int64(), "code": pa.string(), "group": pa.int64()}
+COLUMNS = ["label_id", "code", "group", "asked_at"]
 
 
 def feature(name, *, ignore_nulls=False, default="null"):
@@ -27,12 +27,12 @@ VIEWS: list[dict[str, Any]] = [
     {
         "name": "by_both",
         "relation": "published",
-        "keys": ["code", "number"],
+        "keys": ["code", "group"],
         "event_time": "valid_at",
         "ttl_us": 40_000_000,
         "features": [
-            feature("plain", default="-1"),
-            feature("carried", ignore_nulls=True, default="'it''s a \\ default'"),
+            feature("order", default="-1"),
+            feature("user id", ignore_nulls=True, default="'it''s a \\ default'"),
         ],
     },
     {
@@ -41,7 +41,7 @@ VIEWS: list[dict[str, Any]] = [
         "keys": ["code"],
         "event_time": "valid_at",
         "ttl_us": None,
-        "features": [feature("plain"), feature("carried", ignore_nulls=True)],
+        "features": [feature("order"), feature("user id", ignore_nulls=True)],
     },
 ]
 
@@ -70,7 +70,7 @@ def sql_of(engine):
     exported = "{% set exported = " + engine + "__lookup_sql %}"
     macro = vars(environment.from_string(text + exported).module)["exported"]
     try:
-        macro("labels", "asked_at", ["code", "number"], VIEWS, True)
+        macro("labels", "asked_at", ["code", "group"], VIEWS, True)
     except templates._Returned as returned:
         return str(returned.value)
     raise AssertionError("it returned nothing")
@@ -82,14 +82,17 @@ def test_the_sql_parses_in_its_own_dialect(engine):
 
     (parsed,) = sqlglot.parse(sql_of(engine), dialect=engine)
 
+    # Snowflake takes a plain name in upper case, whether it is a keyword or not; no other name (below).
     names = [column.alias_or_name for column in parsed.selects]
+    if engine == "snowflake":
+        names = [name if " " in name else name.lower() for name in names]
     assert [name for name in names if name.startswith("by_")] == [
-        "by_both__plain",
-        "by_both__carried",
+        "by_both__order",
+        "by_both__user id",
         "by_both__status",
         "by_both__valid_at",
-        "by_code__plain",
-        "by_code__carried",
+        "by_code__order",
+        "by_code__user id",
         "by_code__status",
         "by_code__valid_at",
     ]
@@ -97,9 +100,25 @@ def test_the_sql_parses_in_its_own_dialect(engine):
 
 def test_snowflake_joins_by_asof_and_the_others_do_not_know_it():
     assert "asof join" in sql_of("snowflake")
-    assert "match_condition (spine.asked_at >= rows_1.valid_at)" in sql_of("snowflake")
+    match = 'match_condition (spine."ASKED_AT" >= rows_1."VALID_AT")'
+    assert match in sql_of("snowflake")
     assert "asof" not in sql_of("bigquery") + sql_of("spark")
     assert "qualify" not in sql_of("bigquery") + sql_of("spark") + sql_of("snowflake")
+
+
+@pytest.mark.parametrize(
+    ("engine", "written"),
+    [
+        ("duckdb", ('"order"', '"user id"', '"group"')),
+        ("spark", ("`order`", "`user id`", "`group`")),
+        ("bigquery", ("`order`", "`user id`", "`group`")),
+        # What `order` means there without quotes is ORDER; a name that needs quotes is as it was created.
+        ("snowflake", ('"ORDER"', '"user id"', '"GROUP"')),
+    ],
+)
+def test_names_are_quoted_as_the_engine_does(engine, written):
+    for name in written:
+        assert f".{name}" in sql_of(engine)
 
 
 def test_a_text_that_a_backslash_would_change_is_escaped():
@@ -144,9 +163,9 @@ def tables(seed):
     time = pa.timestamp("us", "UTC")
     moments = {"asked_at": time, "valid_at": time, "published_at": time}
     kinds = (
-        LABELS | moments | {"plain": pa.int64(), "carried": pa.string(), "snapshot_id": pa.string()}
+        LABELS | moments | {"order": pa.int64(), "user id": pa.string(), "snapshot_id": pa.string()}
     )
-    columns = ["valid_at", "plain", "carried", "published_at", "snapshot_id"]
+    columns = ["valid_at", "order", "user id", "published_at", "snapshot_id"]
 
     def table(names, rows):
         values: list = list(zip(*rows, strict=True)) or [[] for _ in names]
@@ -154,7 +173,7 @@ def tables(seed):
 
     return {
         "labels": table(COLUMNS, labels),
-        "published": table(["code", "number", *columns], both),
+        "published": table(["code", "group", *columns], both),
         "of_code": table(["code", *columns], code),
     }
 

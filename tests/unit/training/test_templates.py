@@ -22,7 +22,7 @@ def test_a_macro_that_returns_answers_a_value():
 
 
 def test_a_macro_that_does_not_return_answers_its_text():
-    assert feature_rows_sql(VIEW).split()[:2] == ["select", "key,"]
+    assert feature_rows_sql(VIEW).split()[:2] == ["select", '"key",']
 
 
 def test_a_macro_sees_what_another_returns():

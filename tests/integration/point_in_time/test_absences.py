@@ -91,22 +91,29 @@ def test_a_lookup_equals_its_definition_where_entities_come_and_go(history, ttl)
             for day, rows in history:
                 put(lake, day, rows, storage)
             answers.append(looked_up(newest_per_as_of(lake.snapshots("load")), spine, ttl))
-    stated = dict(sorted(dict(history).items()))
+    published: dict = {}
+    for day, rows in history:
+        published.pop(day, None)
+        published[day] = rows
 
-    expected = [definition(stated, ttl, key, at) for key, at in spine]
+    expected = [definition(published, ttl, key, at) for key, at in spine]
 
     event(f"statuses: {sorted({row[0] for row in expected})}")
     assert answers[0] == expected
     assert answers[1] == expected
 
 
-def definition(stated, ttl, key, at):
-    """The newest row stated by any snapshot, unless the newest snapshot at the moment lacks the entity."""
+def definition(published, ttl, key, at):
+    """The newest row stated by any snapshot, unless the newest snapshot at the moment lacks the entity.
+
+    `published` is day -> rows, in the order of publishing: of rows for the same time the last published counts (rule 13).
+    """
     rows = {
         START + (day - held[key][0]) * DAY: held[key][1]
-        for day, held in stated.items()
+        for day, held in published.items()
         if key in held
     }
+    stated = dict(sorted(published.items()))
     found = max((moment for moment in rows if moment <= at), default=None)
     days = [day for day in stated if START + day * DAY <= at]
     if found is None or is_gone(stated, key, days, found):

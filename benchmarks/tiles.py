@@ -1,9 +1,10 @@
 """What one more day of a feature table costs: from tiles, and from all its events.
 
-Run `python -m benchmarks.tiles [EVENTS]`. For 1, 5 and 10 events per entity and tile of a day it prints the CPU seconds
-of both, each in a process of its own, and their ratio: of a table of counts, sums, means, deviations, extremes and last
-values over four windows, and of one of lists (distinct values, the most frequent, the last three), which are not
-tiled. The rows of both are compared; `WRONG` where they differ.
+    python -m benchmarks.tiles --size l
+
+For 1, 5 and 10 events per entity and tile of a day it measures both, each in a process of its own: of a table of
+counts, sums, means, deviations, extremes and last values over four windows, and of one of lists (distinct values, the
+most frequent, the last three), which are not tiled. The rows of both are compared; WRONG where they differ.
 
 The SQL is what dbt runs, rendered without it. The tiles' time includes the check that nothing before the bookmark
 changed.
@@ -11,25 +12,38 @@ changed.
 
 from __future__ import annotations
 
-import json
+import argparse
 import shutil
-import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
-from resource import RUSAGE_SELF, getrusage
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
 import duckdb
 
+from benchmarks.harness import (
+    Measured,
+    Outcome,
+    check_goals,
+    judged,
+    measured,
+    report,
+    run_rounds,
+    show,
+)
 from tests.integration.windows.rendered import macros
 
-EVENTS = 2_000_000
+MODULE = "benchmarks.tiles"
+SIZES = {"s": 200_000, "m": 1_000_000, "l": 4_000_000}
+ROUNDS = {"s": 1, "m": 2, "l": 3}
+WAYS = ("full", "tiles")
 PER_TILE = (1, 5, 10)
+#: What one run may take.
+SECONDS = 300.0
+KEPT = "kept.duckdb"
 DAYS = 91
-ROUNDS = 2
-GOAL = 3.0
 YESTERDAY, TODAY = "2026-04-01 00:00:00", "2026-04-02 00:00:00"
 NAMES = {"event_at": "event_at", "ingested_at": "ingested_at", "event_id": "event_id"}
 WINDOWS = ("1d", "7d", "30d", "90d")
@@ -121,59 +135,54 @@ def prepare(path: Path, table: str, events: int, per_tile: int) -> None:
         Table(table, connection).tile(YESTERDAY)
 
 
-def measure(path: Path, table: str, way: str) -> dict[str, Any]:
-    """The CPU seconds of one way, and a checksum of its rows."""
+def measure(path: Path, table: str, way: str) -> Measured:
+    """What one way costs, and a checksum of its rows."""
     with _open(path) as connection:
         made = Table(table, connection)
-        before = _cpu()
-        getattr(made, way)()
-        seconds = _cpu() - before
+        result, _ = measured(getattr(made, way))
         found = connection.execute("SELECT count(*), bit_xor(md5_number(a::VARCHAR)) FROM answer a")
-        rows, digest = found.fetchall()[0]
-    return {"seconds": seconds, "answer": [rows, str(digest)]}
+        return replace(result, checksum=str(found.fetchall()[0]))
 
 
-def compare(table: str, events: int, per_tile: int) -> bool:
-    """Print one line; whether the rows are equal and, where it is asked of this case, the goal is met."""
-    best: dict[str, dict[str, Any]] = {}
+def compare(table: str, events: int, per_tile: int, rounds: int) -> dict[str, Outcome]:
+    """Measure and print one case."""
+    case = f"{table}, {per_tile} per tile"
     with TemporaryDirectory() as folder:
-        kept = Path(folder) / "kept.duckdb"
-        prepare(kept, table, events, per_tile)
-        for _ in range(ROUNDS):
-            for way in ("full", "tiles"):
-                used = Path(folder) / "used.duckdb"
-                shutil.copy(kept, used)
-                command = [
-                    sys.executable,
-                    "-m",
-                    "benchmarks.tiles",
-                    "--measure",
-                    str(used),
-                    table,
-                    way,
-                ]
-                printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-                found = json.loads(printed)
-                if way not in best or found["seconds"] < best[way]["seconds"]:
-                    best[way] = found
-    full, tiles = best["full"], best["tiles"]
-    is_right = full["answer"] == tiles["answer"]
-    ratio = full["seconds"] / tiles["seconds"]
-    print(
-        f"{table:>8} {per_tile:>9} {full['seconds']:>9.2f} {tiles['seconds']:>9.2f} {ratio:>6.1f}x "
-        f"{'' if is_right else 'WRONG'}",
-        flush=True,
-    )
-    is_asked = table == "numbers" and per_tile >= 5
-    return is_right and (ratio >= GOAL or not is_asked)
+        work = Path(folder)
+        prepare(work / KEPT, table, events, per_tile)
+        contenders = [f"{case}: {way}" for way in WAYS]
+        found = run_rounds(MODULE, contenders, work, rounds=rounds, seconds=SECONDS)
+    full = found[f"{case}: full"].best
+    found = judged(found, "" if full is None else str(full.checksum))
+    show(f"one more day: {case}", found, f"{case}: full")
+    return found
 
 
-def main(events: int = EVENTS) -> int:
-    """Measure every case; 1 where rows differ or the goal is missed."""
-    print(f"one more day over {events:,} events of {DAYS} days, CPU seconds, best of {ROUNDS}")
-    print(f"{'table':>8} {'per tile':>9} {'full':>9} {'tiles':>9}")
-    good = [compare(table, events, per_tile) for table in TABLES for per_tile in PER_TILE]
-    return 0 if all(good) else 1
+def main() -> int:
+    """Measure every case; 1 where rows differ or a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="s")
+    parser.add_argument("--rounds", type=int, help="the best of so many counts")
+    parser.add_argument("--contender", help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.contender is not None:
+        case, way = given.contender.split(": ")
+        used = given.work / "used.duckdb"
+        shutil.copy(given.work / KEPT, used)
+        report(measure(used, case.partition(",")[0], way))
+        return 0
+    events, rounds = SIZES[given.size], given.rounds or ROUNDS[given.size]
+    print(f"{events:,} events of {DAYS} days")
+    found: dict[str, Outcome] = {}
+    for table in TABLES:
+        for per_tile in PER_TILE:
+            # At size s the lists, which are not tiled, are only seen to be right.
+            if given.size != "s" or table == "numbers" or per_tile == PER_TILE[-1]:
+                found |= compare(table, events, per_tile, rounds)
+    reached = check_goals("tiles", given.size, found)
+    is_right = all(one.best is not None and one.verdict == "ok" for one in found.values())
+    return 0 if is_right and reached else 1
 
 
 def _open(path: Path) -> duckdb.DuckDBPyConnection:
@@ -182,13 +191,5 @@ def _open(path: Path) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _cpu() -> float:
-    used = getrusage(RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--measure"]:
-        print(json.dumps(measure(Path(sys.argv[2]), sys.argv[3], sys.argv[4])))
-    else:
-        sys.exit(main(*(int(argument) for argument in sys.argv[1:])))
+    sys.exit(main())

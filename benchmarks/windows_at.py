@@ -1,33 +1,33 @@
 """Windows at label times: the kernel, cold and over its index, against the range join it is equal to.
 
-    python benchmarks/windows_at.py --size m --rounds 3
+    python -m benchmarks.windows_at --size l --rounds 3
 
-Each engine runs in a process of its own, rounds interleaved, and warms up on a few rows first: Python imports and
-templates are not what is compared. CPU seconds and peak memory are the process's, from the labels' file to Arrow in
-memory. A checksum over values and their order must agree, or the line says WRONG. Goals are CPU ratios to the SQL at
-size l: cold 8, indexed 25.
+Each engine runs in a process of its own and warms up on a few rows first: Python imports and templates are not what is
+compared. CPU seconds and peak memory are the process's, from the labels' file to Arrow in memory. A checksum over
+values and their order must agree with the range join's, or the answer is WRONG.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import resource
-import statistics
-import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from benchmarks.harness import Measured, check_goals, judged, measured, report, run_rounds, show
+
+MODULE = "benchmarks.windows_at"
 #: labels, events; 100 events per entity over 90 days.
 SIZES = {"s": (20_000, 200_000), "m": (100_000, 1_000_000), "l": (1_000_000, 10_000_000)}
 ENGINES = ("sql", "cold", "indexed")
-GOALS = {"cold": 8.0, "indexed": 25.0}
+ROUNDS = {"s": 1, "m": 3, "l": 3}
 THREADS = 2
+#: What one run may take.
+SECONDS = 600.0
 
 _WINDOWS: dict[str, tuple[str, dict[str, Any]]] = {
     "events_1h": ("bigint", {"aggregate": "count", "window": "1h"}),
@@ -42,30 +42,31 @@ _WINDOWS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def main() -> int:
-    """Print a line per engine, then the ratios; exit code 1 where an answer is wrong."""
-    arguments = _parser().parse_args()
-    if arguments.run is not None:
-        print(json.dumps(_run(arguments.run, arguments.folder)))
+    """Print each engine's measures and the goals; exit code 1 where an answer is wrong or a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="s")
+    parser.add_argument("--rounds", type=int, help="the best of so many counts")
+    parser.add_argument("--scratch", type=Path, help="where data is written")
+    parser.add_argument("--contender", choices=[*ENGINES, "index"], help=argparse.SUPPRESS)
+    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.contender is not None:
+        report(_run(given.contender, given.work))
         return 0
-    with tempfile.TemporaryDirectory(dir=arguments.scratch) as folder:
-        _generate(Path(folder), *SIZES[arguments.size])
-        built = _measure("index", folder)
-        runs: dict[str, list[dict[str, Any]]] = {engine: [] for engine in arguments.engines}
-        for _ in range(arguments.rounds):
-            for engine, found in runs.items():
-                found.append(_measure(engine, folder))
-    return _report(arguments.size, built, runs)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=SIZES, default="m")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
-    parser.add_argument("--scratch", type=Path, default=None, help="where data is written")
-    parser.add_argument("--run", choices=[*ENGINES, "index"], help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    return parser
+    labels, events = SIZES[given.size]
+    with tempfile.TemporaryDirectory(dir=given.scratch) as folder:
+        work = Path(folder)
+        _generate(work, labels, events)
+        built = run_rounds(MODULE, ["index"], work, rounds=1, seconds=SECONDS)
+        rounds = given.rounds or ROUNDS[given.size]
+        found = run_rounds(MODULE, ENGINES, work, rounds=rounds, seconds=SECONDS)
+    wanted = found["sql"].best
+    found = judged(found, "" if wanted is None else str(wanted.checksum))
+    title = f"{labels:,} labels x {events:,} events, {len(_WINDOWS)} windows"
+    show(title, built | found, "sql")
+    reached = check_goals("windows_at", given.size, found)
+    is_right = all(one.best is not None and one.verdict == "ok" for one in found.values())
+    return 0 if is_right and reached else 1
 
 
 def _generate(folder: Path, labels: int, events: int) -> None:
@@ -104,17 +105,8 @@ def _view(folder: Path) -> dict[str, Any]:
     return {"name": "user", "keys": ["user_id"], "events": events, "features": features, **names}
 
 
-def _measure(engine: str, folder: str) -> dict[str, Any]:
-    command = [sys.executable, __file__, "--run", engine, "--folder", folder]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SystemExit(f"{engine} failed:\n{done.stderr}")
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
-
-
-def _run(engine: str, folder: Path) -> dict[str, Any]:
-    """One engine, in this process: CPU seconds, peak memory in MiB, and a checksum of the answer."""
+def _run(engine: str, folder: Path) -> Measured:
+    """One engine, in this process."""
     from featmill.training.windows_at import How, build_event_index, windows_of
 
     view = _view(folder)
@@ -123,25 +115,17 @@ def _run(engine: str, folder: Path) -> dict[str, Any]:
     _warm_up(engine, view, spine)
     with duckdb.connect(config={"threads": THREADS}) as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        before = os.times()
         if engine == "index":
-            build_event_index(connection, view, index, "benchmark")
-            answer = None
-        else:
-            how = How(
-                "sql" if engine == "sql" else "kernel",
-                index=index if engine == "indexed" else None,
-                fingerprint="benchmark",
-            )
-            answer = windows_of(connection, spine, view, how).reader().read_all()
-        after = os.times()
-        checksum = None if answer is None else _checksum(connection, answer)
-    return {
-        "cpu": after.user + after.system - before.user - before.system,
-        "wall": after.elapsed - before.elapsed,
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "checksum": checksum,
-    }
+            return measured(lambda: build_event_index(connection, view, index, "benchmark"))[0]
+        how = How(
+            "sql" if engine == "sql" else "kernel",
+            index=index if engine == "indexed" else None,
+            fingerprint="benchmark",
+        )
+        result, answer = measured(
+            lambda: windows_of(connection, spine, view, how).reader().read_all()
+        )
+        return replace(result, checksum=_checksum(connection, answer))
 
 
 def _warm_up(engine: str, view: dict[str, Any], spine: tuple[str, str]) -> None:
@@ -159,25 +143,6 @@ def _checksum(connection: duckdb.DuckDBPyConnection, answer: object) -> str:
     numbered = "SELECT *, row_number() OVER () AS row_number FROM answer"
     sql = f"SELECT sum(hash(row_number, {values}))::VARCHAR FROM ({numbered})"
     return str(connection.execute(sql).fetchall()[0][0])
-
-
-def _report(size: str, built: dict[str, Any], runs: dict[str, list[dict[str, Any]]]) -> int:
-    labels, events = SIZES[size]
-    print(f"size {size}: {labels:,} labels x {events:,} events, {len(_WINDOWS)} windows")
-    print(f"  index built in {built['cpu']:.2f} CPU s, peak {built['peak']:.0f} MiB")
-    reference = next(iter(runs.values()))[0]["checksum"]
-    cpu = {engine: statistics.median(r["cpu"] for r in found) for engine, found in runs.items()}
-    wrong = False
-    for engine, found in runs.items():
-        right = all(r["checksum"] == reference for r in found)
-        wrong = wrong or not right
-        line = (
-            f"  {engine:8} {cpu[engine]:8.2f} CPU s, peak {max(r['peak'] for r in found):6.0f} MiB"
-        )
-        if engine in GOALS and "sql" in cpu:
-            line += f", {cpu['sql'] / cpu[engine]:5.1f}x (goal at l: {GOALS[engine]:.0f}x)"
-        print(line + ("" if right else "  WRONG"))
-    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

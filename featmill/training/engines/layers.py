@@ -20,11 +20,15 @@ _AT = "_featmill_at"
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One view by one engine: common table expressions, the last of them with one row for each label that found one."""
+    """One view by one engine: common table expressions, and the one of them whose rows labels are joined to.
+
+    `on` says how: by default that one has a row, with the label's number, for each label that found one.
+    """
 
     view: dict[str, Any]
     expressions: tuple[str, ...]
     found: str
+    on: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,25 +81,26 @@ def interval_layer(view: dict[str, Any], valid_to: str | None, time: str, number
     """
     keys = [quote(key) for key in view["keys"]]
     at, event_time = quote(time), quote(view["event_time"])
-    rows, found = f"_featmill_rows_{number}", f"_featmill_found_{number}"
-    same = " AND ".join(f"l.{key} = r.{key}" for key in keys)
+    found = f"_featmill_found_{number}"
+    same = " AND ".join(f"_featmill_joined.{key} = {found}.{key}" for key in keys)
+    moment, until = f"_featmill_joined.{at}", f"{found}.{_AT}"
     if valid_to is None:
-        until = f"lead({event_time}) OVER (PARTITION BY {', '.join(keys)} ORDER BY {event_time})"
-        ending = f"SELECT *, {until} AS {_AT} FROM ({feature_rows_sql(view)})"
+        following = (
+            f"lead({event_time}) OVER (PARTITION BY {', '.join(keys)} ORDER BY {event_time})"
+        )
+        ending = f"SELECT *, {following} AS {_AT} FROM ({feature_rows_sql(view)})"
     else:
         features = ", ".join(quote(feature["name"]) for feature in view["features"])
         ending = (
             f"SELECT {', '.join(keys)}, {event_time}, {features}, {quote(valid_to)} AS {_AT} "
             f"FROM {view['relation']}"
         )
+    # Labels are joined straight to their rows: at most one holds the moment, so no second join by number is needed.
     return Layer(
         view,
-        (
-            f"{rows} AS NOT MATERIALIZED ({ending})",
-            f"{found} AS (SELECT l.{ROW}, r.* EXCLUDE ({', '.join([*keys, _AT])}) FROM _featmill_joined l "
-            f"JOIN {rows} r ON {same} AND l.{at} >= r.{event_time} AND (r.{_AT} IS NULL OR l.{at} < r.{_AT}))",
-        ),
+        (f"{found} AS NOT MATERIALIZED ({ending})",),
         found,
+        f"{same} AND {moment} >= {found}.{event_time} AND ({until} IS NULL OR {moment} < {until})",
     )
 
 
@@ -116,7 +121,7 @@ def layered_sql(asked: Asked, asof_views: Sequence[dict[str, Any]], layers: Sequ
     columns = [f"_featmill_joined.* EXCLUDE ({ROW})"]
     columns += [text for layer in layers for text in _columns(layer, asked)]
     joins = [
-        f"LEFT JOIN {layer.found} ON _featmill_joined.{ROW} = {layer.found}.{ROW}"
+        f"LEFT JOIN {layer.found} ON {layer.on or f'_featmill_joined.{ROW} = {layer.found}.{ROW}'}"
         for layer in layers
     ]
     return (

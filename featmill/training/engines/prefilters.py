@@ -12,10 +12,12 @@ from featmill.warehouse.identity import only_row
 if TYPE_CHECKING:
     import duckdb
 
-    from featmill.warehouse.row_statistics import RowStatistics
+    from featmill.warehouse.row_statistics import RowStatistics, SnapshotRows
 
 #: A semi-join pays where it drops at least half of the keys: it reads the spine's keys again.
 _FEW_KEYS = 0.5
+#: A bound on the time pays where it drops at least this share of the rows: all of them are compared with it.
+_FEW_ROWS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def _time_bounds(view: dict[str, Any], by: Narrowing) -> tuple[list[str], list[s
     time, spine, rows = quote(view["event_time"]), by.spine, by.rows.snapshots
     if spine.first is None or spine.last is None or not rows:
         return conditions, told
-    if max(s.last for s in rows) > spine.last:
+    if _share(rows, spine.last, None) >= _FEW_ROWS:
         conditions.append(f"{time} <= make_timestamptz({spine.last})")
         told.append("time: up to the spine's latest")
     ttl = view["ttl_us"]
@@ -91,7 +93,17 @@ def _time_bounds(view: dict[str, Any], by: Narrowing) -> tuple[list[str], list[s
     # A value that is carried may be older than the row that carries it, by one more ttl.
     reach = ttl * 2 if any(f["ignore_nulls"] for f in view["features"]) else ttl
     earliest = spine.first - reach
-    if min(s.first for s in rows) <= earliest:
+    if _share(rows, None, earliest) >= _FEW_ROWS:
         conditions.append(f"{time} > make_timestamptz({earliest})")
         told.append("time: nothing that had expired by the spine's earliest")
     return conditions, told
+
+
+def _share(rows: Sequence[SnapshotRows], after: int | None, until: int | None) -> float:
+    """About which share of the rows lies after a moment, or until one: as if each snapshot's lay evenly in its time."""
+    outside = 0.0
+    for one in rows:
+        length = one.last - one.first + 1
+        apart = one.last - after if after is not None else (until or 0) - one.first + 1
+        outside += one.rows * min(max(apart / length, 0.0), 1.0)
+    return outside / max(sum(one.rows for one in rows), 1)

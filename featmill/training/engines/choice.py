@@ -33,7 +33,7 @@ ENGINES = ("auto", "asof", "equi", "interval", "indexed")
 FEW_ROWS = 100_000
 #: An interval join compares each label with every row of its key: worth it up to this many pairs for each row read.
 _PAIRS_PER_ROW = 4
-#: Equality reads each row once and pays more for each label than ASOF, which sorts the rows. CPU seconds of equi and ASOF,
+#: Equality reads each row once and pays more for each label than ASOF, which sorts the rows. CPU s of equi and ASOF,
 #: 30 daily snapshots, 4 values: 1M rows by 100k labels 0.19, 0.34; 500k 0.54, 0.54; 1M 1.04, 0.84; 3M 3.44, 2.03;
 #: 3M rows by 300k 0.46, 1.01; 1M 1.26, 1.32. With 100 snapshots the same.
 _ROWS_PER_LABEL = 2

@@ -1,9 +1,9 @@
 """The point-in-time join against the engines that a user would pick: same files, same rows, same machine.
 
-    python -m benchmarks.point_in_time --size s|m|l [--rounds 3] [--spark] [--ties 5]
+    python -m benchmarks.point_in_time --size s|m|l [--rounds 3] [--spark] [--ties 5] [--ttl-days 30]
 
 Rows are those of daily snapshots: each entity has one a day, at a random moment of the day, with four values and a ttl
-of 30 days. Each label asks for an entity at a random moment. Each contender reads the two Parquet files (the index was
+of 30 days. Feast joins a label with all rows of its key within the ttl, so what it costs grows with it. Each label asks for an entity at a random moment. Each contender reads the two Parquet files (the index was
 built before, as it is at a release; that is timed apart) and ends with an Arrow table, in a process of its own that has
 joined a small set before. Its answer is compared with that of a window over the union of labels and rows, which
 settles ties by `published_at`; with `--ties` so many percent of the rows have a later correction at the same moment.
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 VALUES = {"amount": "Float64", "score": "Float64", "visits": "Int64", "share": "Float64"}
 TTL = timedelta(days=30)
 TTL_US = TTL // timedelta(microseconds=1)
+#: Beside the data: the ttl in days, where it is another.
+TTL_FILE = "ttl_days"
 DAYS = 100
 START = 1_767_225_600_000_000
 DAY = 86_400_000_000
@@ -66,6 +68,7 @@ def main() -> int:
     parser.add_argument("--size", choices=SIZES, default="s")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ties", type=int, default=0, help="percent of rows that are corrected")
+    parser.add_argument("--ttl-days", type=int, default=TTL.days, help="the rows' ttl")
     parser.add_argument("--spark", action="store_true", help="also run Spark, locally and warm")
     parser.add_argument("--only", help="the names of some contenders, with commas")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
@@ -79,6 +82,10 @@ def main() -> int:
 
 def run(work: Path, given: argparse.Namespace) -> int:
     """Measure each shape of a size; 1 where a goal was missed or one of ours gave a wrong answer."""
+    print(
+        f"ttl {given.ttl_days} days; the ratio to Feast is one of this ttl: at 3 days its duckdb store costs about "
+        "3.5 times less than at the 30 that the goals are set for (--ttl-days), the others the same"
+    )
     sound = True
     shapes = [(name, labels, rows, False) for name, labels, rows in SIZES[given.size]]
     name, _, rows, _ = shapes[-1]
@@ -92,6 +99,7 @@ def run(work: Path, given: argparse.Namespace) -> int:
                 max(rows // few, 1_000),
                 (is_interval, given.ties),
             )
+            (work / folder / TTL_FILE).write_text(str(given.ttl_days))
         wanted = oracle(work / "measured")
         names = contenders(labels, is_interval=is_interval, spark=given.spark)
         if given.only:
@@ -112,7 +120,8 @@ def run(work: Path, given: argparse.Namespace) -> int:
         )
         title = f"{name}: {labels:,} labels, {rows:,} rows, best of {given.rounds}"
         show(title, outcomes, "scan" if is_interval else "feast duckdb")
-        sound = check_goals("point_in_time", name, outcomes) and sound
+        if given.ttl_days == TTL.days:
+            sound = check_goals("point_in_time", name, outcomes) and sound
         ours = [one for one in outcomes.values() if one.name.startswith("featmill")]
         sound = sound and all(one.verdict == "ok" for one in ours)
     return 0 if sound else 1
@@ -175,6 +184,17 @@ def make(work: Path, labels: int, rows: int, shape: tuple[bool, int]) -> None:
         )
 
 
+def ttl(work: Path) -> timedelta:
+    """How long the rows of a folder are visible."""
+    held = work / TTL_FILE
+    return timedelta(days=int(held.read_text())) if held.is_file() else TTL
+
+
+def ttl_us(work: Path) -> int:
+    """The same in microseconds."""
+    return ttl(work) // timedelta(microseconds=1)
+
+
 def relation(work: Path) -> str:
     """The rows, as SQL."""
     return f"SELECT * FROM read_parquet('{work / 'rows.parquet'}')"
@@ -195,7 +215,7 @@ def oracle(work: Path) -> str:
             PARTITION BY user_id ORDER BY moment, kind, published_at ROWS UNBOUNDED PRECEDING
         ) AS held FROM events
     ), visible AS (
-        SELECT label_id, CASE WHEN moment < held.feature_at + to_microseconds({TTL_US}) THEN held END AS held
+        SELECT label_id, CASE WHEN moment < held.feature_at + to_microseconds({ttl_us(work)}) THEN held END AS held
         FROM found WHERE label_id IS NOT NULL
     )
     SELECT label_id, {", ".join(f"held.{n} AS {n}" for n in VALUES)} FROM visible
@@ -252,7 +272,7 @@ def featmill(engine: str, work: Path) -> pa.Table:
         "snapshots": snapshots(work),
         "keys": ["user_id"],
         "event_time": "feature_at",
-        "ttl_us": TTL_US,
+        "ttl_us": ttl_us(work),
         "features": [{"name": n, "ignore_nulls": False, "default_sql": "null"} for n in VALUES],
     }
     if engine == "interval":
@@ -266,7 +286,7 @@ def featmill(engine: str, work: Path) -> pa.Table:
 
 def duckdb_asof(work: Path) -> pa.Table:
     """DuckDB's ASOF join as its documentation has it: nothing about ties, no order."""
-    visible = f"l.event_timestamp < r.feature_at + to_microseconds({TTL_US})"
+    visible = f"l.event_timestamp < r.feature_at + to_microseconds({ttl_us(work)})"
     values = ", ".join(f"CASE WHEN {visible} THEN r.{n} END AS {n}" for n in VALUES)
     with connect() as connection:
         return connection.sql(
@@ -298,7 +318,7 @@ def polars(work: Path) -> pa.Table:
             right_on="feature_at",
             by="user_id",
             strategy="backward",
-            tolerance=TTL - timedelta(microseconds=1),
+            tolerance=ttl(work) - timedelta(microseconds=1),
         )
     )
     return joined.collect().to_arrow()
@@ -325,7 +345,7 @@ def feast(store: str, work: Path) -> pa.Table:
         name="daily",
         entities=[user],
         schema=[Field(name="user_id", dtype=kinds.Int64), *fields],
-        ttl=TTL,
+        ttl=ttl(work),
         source=FileSource(
             path=str(work / "rows.parquet"),
             timestamp_field="feature_at",
@@ -354,7 +374,7 @@ def spark(work: Path) -> pa.Table:
     session.sparkContext.setLogLevel("OFF")
     session.read.parquet(str(work / "rows.parquet")).createOrReplaceTempView("rows")
     session.read.parquet(str(work / "labels.parquet")).createOrReplaceTempView("labels")
-    seconds = int(TTL.total_seconds())
+    seconds = int(ttl(work).total_seconds())
     found = session.sql(
         f"SELECT label_id, {', '.join(VALUES)} FROM (SELECT l.label_id, r.*, row_number() OVER ("
         "PARTITION BY l.label_id ORDER BY r.feature_at DESC, r.published_at DESC) AS n FROM labels l "

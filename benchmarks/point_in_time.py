@@ -3,10 +3,11 @@
     python -m benchmarks.point_in_time --size s|m|l [--rounds 3] [--spark] [--ties 5] [--ttl-days 30]
 
 Rows are those of daily snapshots: each entity has one a day, at a random moment of the day, with four values and a ttl
-of 30 days. Feast joins a label with all rows of its key within the ttl, so what it costs grows with it. Each label asks for an entity at a random moment. Each contender reads the two Parquet files (the index was
-built before, as it is at a release; that is timed apart) and ends with an Arrow table, in a process of its own that has
-joined a small set before. Its answer is compared with that of a window over the union of labels and rows, which
-settles ties by `published_at`; with `--ties` so many percent of the rows have a later correction at the same moment.
+of 30 days. Feast joins a label with all rows of its key within the ttl, so what it costs grows with it. Each label asks
+for an entity at a random moment. Each contender reads the two Parquet files (the index was built before, as it is at a
+release; that is timed apart) and ends with an Arrow table, in a process of its own that has joined a small set before.
+Its answer is compared with that of a window over the union of labels and rows, which settles ties by `published_at`;
+with `--ties` so many percent of the rows have a later correction at the same moment.
 
 `intervals` is another shape: rows that say until when they hold, few per key, and fewer labels than rows.
 """

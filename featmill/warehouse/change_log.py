@@ -27,6 +27,8 @@ MAX_CHAIN = 30
 _POSITION = "_featmill_position"
 _MADE_AT = "_featmill_made_at"
 _UNTIL = "_featmill_until"
+#: Beside the rows that are compared: whether a row only restates the as_of.
+RESTATED = "_featmill_restated"
 
 
 def chain(log: SnapshotLog, snapshot: Snapshot) -> list[Snapshot]:
@@ -64,7 +66,9 @@ def expanded_sql(log: SnapshotLog, wanted: Sequence[Snapshot]) -> tuple[list[str
         read = {s.snapshot_id for s in links if s.snapshot_id in ids - covered}
         covered |= read
         if read == {tip.snapshot_id}:
-            selects.append(_tip_sql(log, tip, _change(tip), _constants(tip)))
+            change = _change(tip)
+            body = _tip(log, tip, change)
+            selects.append(_restated_sql(body, change.event_time, _constants(tip)))
         else:
             selects.append(_line_sql(log, links, read))
     return selects, covered
@@ -79,20 +83,31 @@ def stored_sql(snapshot: Snapshot) -> str:
 
 
 def base_sql(log: SnapshotLog, base: Snapshot, change: Change, made: Snapshot) -> str:
-    """The rows of a snapshot as `made` would restate them, to compare them with its own: see `Change`."""
-    return _tip_sql(log, base, change, _constants(made))
+    """The rows of a snapshot as `made` would restate them, and which of them it would (`RESTATED`), to compare them.
+
+    Of two rows with one event time one may be valid from its as_of, the other from a moment that came to be one.
+    """
+    return _restated_sql(
+        _tip(log, base, change),
+        change.event_time,
+        _constants(made),
+        beside=f", {is_restated_sql(change.event_time, _MADE_AT)} AS {RESTATED}",
+    )
 
 
-def _tip_sql(
-    log: SnapshotLog, snapshot: Snapshot, change: Change, asked: tuple[str, str, str]
-) -> str:
-    """The rows of one snapshot. Only changes are sorted out: the full snapshot's rows are read once, some left out."""
+def is_restated_sql(event_time: str | None, as_of: str) -> str:
+    """SQL for whether a row is valid from its snapshot's as_of, which each later snapshot restates with its own."""
+    return "false" if event_time is None else f"coalesce({quote(event_time)} = {as_of}, false)"
+
+
+def _tip(log: SnapshotLog, snapshot: Snapshot, change: Change) -> str:
+    """The rows of one snapshot as stored. Only changes are sorted: of the full one's, read once, some are left out."""
     links = chain(log, snapshot)
-    full = f"SELECT *, {_moment(links[0].as_of)} AS {_MADE_AT} FROM {_files_sql(log, links[:1])}"
+    full = f"SELECT *, {moment_sql(links[0].as_of)} AS {_MADE_AT} FROM {_files_sql(log, links[:1])}"
     if not _has_files(log, links[1:]):
-        return _restated_sql(f"({full})", change.event_time, asked, "")
+        return f"({full})"
     keys = _keys(change)
-    body = (
+    return (
         f"(WITH {_changes_cte(log, links)}, "
         f"newest AS (SELECT {keys}, max({_POSITION}) AS {_POSITION} FROM changes GROUP BY {keys}) "
         f"SELECT * FROM ({full}) ANTI JOIN newest USING ({keys}) "
@@ -100,7 +115,6 @@ def _tip_sql(
         f"(SELECT * FROM changes SEMI JOIN newest USING ({keys}, {_POSITION})) "
         f"WHERE {PUBLISHED_AT_COLUMN} IS NOT NULL)"
     )
-    return _restated_sql(body, change.event_time, asked, "")
 
 
 def _line_sql(log: SnapshotLog, links: Sequence[Snapshot], read: set[str]) -> str:
@@ -111,14 +125,14 @@ def _line_sql(log: SnapshotLog, links: Sequence[Snapshot], read: set[str]) -> st
         f"min({_POSITION}) OVER (PARTITION BY {keys} ORDER BY {_POSITION} RANGE BETWEEN 1 FOLLOWING"
     )
     wanted = ", ".join(
-        f"({position}, {literal(s.snapshot_id)}, {_moment(s.published_at)}, {_moment(s.as_of)})"
+        f"({position}, {literal(s.snapshot_id)}, {moment_sql(s.published_at)}, {moment_sql(s.as_of)})"
         for position, s in enumerate(links)
         if s.snapshot_id in read
     )
     body = (
         f"(WITH {_changes_cte(log, links)}, "
         f"first_changes AS (SELECT {keys}, min({_POSITION}) AS {_UNTIL} FROM changes GROUP BY {keys}), "
-        f"stored AS (SELECT *, 0 AS {_POSITION}, {_moment(links[0].as_of)} AS {_MADE_AT} "
+        f"stored AS (SELECT *, 0 AS {_POSITION}, {moment_sql(links[0].as_of)} AS {_MADE_AT} "
         f"FROM {_files_sql(log, links[:1])} LEFT JOIN first_changes USING ({keys}) "
         f"UNION ALL BY NAME SELECT *, {until} AND UNBOUNDED FOLLOWING) AS {_UNTIL} FROM changes), "
         f"held AS (SELECT * EXCLUDE ({_POSITION}, {_UNTIL}), "
@@ -128,19 +142,21 @@ def _line_sql(log: SnapshotLog, links: Sequence[Snapshot], read: set[str]) -> st
         f"AS asked({_POSITION}, _featmill_id, _featmill_published_at, _featmill_as_of) USING ({_POSITION}))"
     )
     asked = ("_featmill_id", "_featmill_published_at", "_featmill_as_of")
-    return _restated_sql(body, change.event_time, asked, f", {_POSITION}, {', '.join(asked)}")
+    return _restated_sql(
+        body, change.event_time, asked, exclude=f", {_POSITION}, {', '.join(asked)}"
+    )
 
 
 def _changes_cte(log: SnapshotLog, links: Sequence[Snapshot]) -> str:
     """`changes`: the rows of the change snapshots, with their position in the chain and their snapshot's as_of."""
     listed = ", ".join(
-        f"({literal(s.snapshot_id)}, {position}, {_moment(s.as_of)})"
+        f"({literal(s.snapshot_id)}, {position}, {moment_sql(s.as_of)})"
         for position, s in enumerate(links)
         if position > 0
     )
     if not _has_files(log, links[1:]):
         return (
-            f"changes AS (SELECT *, 0 AS {_POSITION}, {_moment(links[0].as_of)} AS {_MADE_AT} "
+            f"changes AS (SELECT *, 0 AS {_POSITION}, {moment_sql(links[0].as_of)} AS {_MADE_AT} "
             f"FROM {_files_sql(log, links[:1])} WHERE false)"
         )
     return (
@@ -150,7 +166,12 @@ def _changes_cte(log: SnapshotLog, links: Sequence[Snapshot]) -> str:
 
 
 def _restated_sql(
-    relation: str, event_time: str | None, asked: tuple[str, str, str], exclude: str
+    relation: str,
+    event_time: str | None,
+    asked: tuple[str, str, str],
+    *,
+    exclude: str = "",
+    beside: str = "",
 ) -> str:
     """The relation's rows as rows of a snapshot, by the SQL of its id, published_at and as_of."""
     snapshot_id, published_at, as_of = asked
@@ -161,7 +182,7 @@ def _restated_sql(
     if event_time is not None:
         name = quote(event_time)
         replaced.append(f"CASE WHEN {name} = {_MADE_AT} THEN {as_of} ELSE {name} END AS {name}")
-    return f"SELECT * EXCLUDE ({_MADE_AT}{exclude}) REPLACE ({', '.join(replaced)}) FROM {relation}"
+    return f"SELECT * EXCLUDE ({_MADE_AT}{exclude}) REPLACE ({', '.join(replaced)}){beside} FROM {relation}"
 
 
 def _files_sql(log: SnapshotLog, links: Sequence[Snapshot]) -> str:
@@ -189,8 +210,13 @@ def _keys(change: Change) -> str:
 
 
 def _constants(snapshot: Snapshot) -> tuple[str, str, str]:
-    return literal(snapshot.snapshot_id), _moment(snapshot.published_at), _moment(snapshot.as_of)
+    return (
+        literal(snapshot.snapshot_id),
+        moment_sql(snapshot.published_at),
+        moment_sql(snapshot.as_of),
+    )
 
 
-def _moment(moment: datetime) -> str:
+def moment_sql(moment: datetime) -> str:
+    """The moment as SQL."""
     return f"TIMESTAMPTZ {literal(moment.isoformat(sep=' '))}"

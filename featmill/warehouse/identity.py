@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -83,10 +84,51 @@ def source_version(
 def content_hash(
     cursor: duckdb.DuckDBPyConnection, columns: list[str], relation: str
 ) -> tuple[int, str]:
-    """`(rows, hash)` of a candidate: feature content only, publish metadata excluded (rule 9)."""
+    """`(rows, hash)` of any relation, to compare it with another; a snapshot's own is `Content.hash`."""
     ordered = sorted(columns)
     rows, digest = only_row(cursor, rows_digest_sql(ordered, relation))
     return int(rows), _digest([ordered, int(rows), digest])
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The rows of a candidate as its identity counts them.
+
+    `digest` is the sum of the rows' own (`row_digest_sql`), so rows that come and go are added and subtracted. `as_of`
+    is what a restated event time stands for; None where the candidate has no event time that could be one.
+    """
+
+    columns: tuple[str, ...]
+    rows: int
+    digest: int
+    as_of: datetime | None
+
+    @property
+    def hash(self) -> str:
+        """Feature content only, publish metadata excluded (rule 9)."""
+        as_of = None if self.as_of is None else self.as_of.astimezone(UTC).isoformat()
+        return _digest([sorted(self.columns), self.rows, str(self.digest), as_of])
+
+
+def row_digest_sql(types: Mapping[str, str], side: str, restated: Mapping[str, str]) -> str:
+    """SQL for a row's part of `Content.digest`: md5 of its columns' texts, as `rows_digest_sql` makes them.
+
+    Args:
+        types: each column's DuckDB type.
+        side: the alias of the relation in the query.
+        restated: column -> the SQL of whether it only restates the as_of: then its value does not count, that it does
+            so counts. It is the same digest at each as_of.
+    """
+    texts = []
+    for name in sorted(types):
+        value = f"{side}.{quote(name)}"
+        if types[name] == "TIMESTAMP WITH TIME ZONE":
+            value = f"timezone('UTC', {value})"  # its text is the session's zone's
+        text = f"{value}::VARCHAR"
+        texts.append(
+            f"CASE WHEN {restated[name]} THEN 'as_of' ELSE {text} END" if name in restated else text
+        )
+    return f"md5_number_lower(to_json([{', '.join(texts)}])::VARCHAR)::HUGEINT"
 
 
 @dataclass(frozen=True, slots=True)

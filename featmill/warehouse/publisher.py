@@ -5,21 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featmill import clock
 from featmill.errors import LakeError
 from featmill.warehouse import identity
 from featmill.warehouse.changes import (
-    Candidate,
     Storage,
+    base_of,
     count_vanished,
     found_changes,
     is_stored,
+    min_rows_kept,
     reads_back,
 )
 from featmill.warehouse.columns import literal, published_expression, quote
-from featmill.warehouse.identity import SnapshotIdentity, SourceRelation
+from featmill.warehouse.comparison import Candidate, Comparison, compared, keep
+from featmill.warehouse.identity import Content, SnapshotIdentity, SourceRelation
+from featmill.warehouse.kept_candidates import kept_relation
 from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, Lake
 from featmill.warehouse.model import Snapshot, SourceVersion
 
@@ -66,23 +70,38 @@ def publish(
         LakeError: the candidate is empty where others are not, or the lake could not be written; nothing was committed.
     """
     others = lake.snapshots(order.table)
-    earlier = [s for s in others if s.as_of == order.as_of]
-    described = cursor.execute(f"DESCRIBE {order.sql}").fetchall()
-    types = {str(row[0]): str(row[1]) for row in described}
-    rows, content = identity.content_hash(cursor, list(types), f"({order.sql})")
-    candidate = _candidate(cursor, order, types)
-    if earlier and _is_same(earlier[-1], lake, order, content):
-        # A run that found a change snapshot unreadable left it in the lake.
-        newest = earlier[-1]
-        if newest.change is None or reads_back(cursor, candidate, newest):
-            return newest, False
-    if rows == 0 and any(s.rows > 0 for s in others):
-        raise LakeError(
-            f"{order.table} has no rows at as_of {order.as_of:%Y-%m-%d %H:%M:%S}, though its other snapshots have",
-            hint="an empty snapshot would take every entity offline; is the as_of before the data, or a source empty?",
-        )
-    made = SnapshotIdentity(order.as_of, order.cut_off, order.fingerprint, order.sources, content)
-    snapshot = Snapshot(
+    candidate = _candidate(cursor, order)
+    location = lake.location(order.table, order.version, order.tenant)
+    base = None if order.storage == "full" else base_of(others, location, candidate)
+    copy, min_rows = kept_relation(order.table, location), min_rows_kept(order.storage)
+    with compared(cursor, base, candidate, copy, min_rows=min_rows) as comparison:
+        earlier = [s for s in others if s.as_of == order.as_of]
+        if earlier and _is_same(earlier[-1], lake, order, comparison.content.hash):
+            # A run that found a change snapshot unreadable left it in the lake.
+            newest = earlier[-1]
+            if newest.change is None or reads_back(cursor, candidate, newest):
+                return newest, False
+        if comparison.content.rows == 0 and any(s.rows > 0 for s in others):
+            raise LakeError(
+                f"{order.table} has no rows at as_of {order.as_of:%Y-%m-%d %H:%M:%S}, though its other snapshots have",
+                hint="an empty snapshot would take every entity offline; "
+                "is the as_of before the data, or a source empty?",
+            )
+        wanted = _snapshot(order, location, comparison.content, earlier)
+        lake.require_schema(wanted, _schema(cursor, candidate, wanted))
+        published = _append(cursor, lake, comparison, wanted, order.storage)
+        keep(cursor, comparison, published)
+    return published, True
+
+
+def _snapshot(
+    order: PublishOrder, location: Path, content: Content, earlier: Sequence[Snapshot]
+) -> Snapshot:
+    """The snapshot to publish; `earlier` are those of its as_of."""
+    made = SnapshotIdentity(
+        order.as_of, order.cut_off, order.fingerprint, order.sources, content.hash
+    )
+    return Snapshot(
         table=order.table,
         snapshot_id=made.snapshot_id(ordinal=len(earlier)),
         as_of=order.as_of,
@@ -90,21 +109,30 @@ def publish(
         published_at=_later(earlier[-1].published_at if earlier else None),
         fingerprint=order.fingerprint,
         sources=order.sources,
-        rows=rows,
-        content_hash=content,
-        location=str(lake.location(order.table, order.version, order.tenant)),
+        rows=content.rows,
+        content_hash=content.hash,
+        location=str(location),
         delta_version=-1,
         events=order.events,
     )
-    lake.require_schema(snapshot, _schema(cursor, candidate, snapshot))
-    with found_changes(cursor, lake, candidate, snapshot, order.storage) as changes:
-        if changes is None:
-            vanished = count_vanished(cursor, lake, candidate, snapshot)
-            snapshot = replace(snapshot, vanished=vanished)
-            return lake.append(_rows(cursor, candidate, snapshot), snapshot), True
-        published = lake.append(changes.reader, changes.snapshot)
-        if is_stored(cursor, changes, published):
-            return published, True
+
+
+def _append(
+    cursor: duckdb.DuckDBPyConnection,
+    lake: Lake,
+    comparison: Comparison,
+    wanted: Snapshot,
+    storage: Storage,
+) -> Snapshot:
+    """Write the snapshot, as changes where that can be and pays."""
+    candidate = comparison.candidate
+    changes = found_changes(cursor, comparison, wanted, storage)
+    if changes is None:
+        snapshot = replace(wanted, vanished=count_vanished(cursor, lake, candidate, wanted))
+        return lake.append(_rows(cursor, candidate, snapshot), snapshot)
+    published = lake.append(changes.reader, changes.snapshot)
+    if is_stored(cursor, changes, published):
+        return published
     # The next build will find that it does not read back as its candidate, and publish anew.
     raise LakeError(
         f"{published.table}: snapshot {published.snapshot_id} does not read back as it was written",
@@ -139,15 +167,14 @@ def _generation(events: str | None) -> str | None:
     return None if events is None else events.partition("@")[0]
 
 
-def _candidate(
-    cursor: duckdb.DuckDBPyConnection, order: PublishOrder, types: dict[str, str]
-) -> Candidate:
+def _candidate(cursor: duckdb.DuckDBPyConnection, order: PublishOrder) -> Candidate:
     """The candidate as it is published."""
+    types = {str(row[0]): str(row[1]) for row in cursor.execute(f"DESCRIBE {order.sql}").fetchall()}
     columns = ", ".join(published_expression(name, kind) for name, kind in types.items())
     sql = f"SELECT {columns} FROM ({order.sql})"
     described = cursor.execute(f"DESCRIBE {sql}").fetchall()
     published = {str(row[0]): str(row[1]) for row in described}
-    return Candidate(sql, published, order.join_keys, _restated(order, published))
+    return Candidate(sql, published, order.join_keys, _restated(order, published), order.as_of)
 
 
 def _restated(order: PublishOrder, published: dict[str, str]) -> str | None:

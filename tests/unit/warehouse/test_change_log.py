@@ -77,7 +77,8 @@ def publishes(draw: st.DrawFn) -> list[Made]:
     for _ in range(draw(st.integers(2, 7))):
         day = draw(st.integers(0, 4))
         at = START.replace(tzinfo=None) + timedelta(days=day)
-        moments = st.sampled_from([at, at, at, at - timedelta(days=1), datetime(2026, 2, 1)])  # noqa: DTZ001
+        near = [at, at, at, at - timedelta(days=1), at + timedelta(days=1)]
+        moments = st.sampled_from([*near, datetime(2026, 2, 1)])  # noqa: DTZ001
         rows = st.tuples(
             st.sampled_from(KEYS),
             moments,
@@ -292,10 +293,7 @@ def test_a_damaged_file_is_noticed(lake):
     put(lake, 0, on(0))
     second = put(lake, 1, on(1, n3=2.0))
     candidate(on(1, n3=2.5))
-    types = {
-        str(row[0]): str(row[1]) for row in CONNECTION.execute("DESCRIBE candidate").fetchall()
-    }
-    other = publisher._candidate(CONNECTION, order(1, "changes"), types)
+    other = publisher._candidate(CONNECTION, order(1, "changes"))
 
     assert not changes_module.reads_back(CONNECTION, other, second)
 

@@ -15,7 +15,9 @@ from featmill.errors import UsageError
 from featmill.training.output import write_parquet
 from featmill.training.spine import MOMENT
 from featmill.training.windows_at import WindowsRequest, windows_at
+from featmill.warehouse.columns import quote
 from featmill.warehouse.event_log import event_log_of
+from featmill.warehouse.lake import relation_sql
 
 if TYPE_CHECKING:
     import duckdb
@@ -72,7 +74,14 @@ def evaluate_windows(
                 hint="declare keep_events: true under its meta.feature_table and build, or use --windows snapshot",
             )
         request = WindowsRequest(
-            table.name, spine.sql, MOMENT, table.key_names, log, features, status=True
+            table.name,
+            spine.sql,
+            MOMENT,
+            table.key_names,
+            log,
+            features,
+            status=True,
+            entities=_entities(table, snapshots[table.name]),
         )
         windows = windows_at(connection, request)
         path = scratch / f"windows_{number}.parquet"
@@ -80,6 +89,14 @@ def evaluate_windows(
         write_parquet(windows.reader(), path)
         found.append(WindowsOf(table, path, windows.engine, windows.why))
     return found
+
+
+def _entities(table: FeatureTable, snapshots: Sequence[Snapshot]) -> str:
+    """The entities that the snapshots read know, also without an event (rule 20): each from its first row's time on."""
+    keys = ", ".join(quote(key) for key in table.key_names)
+    # A row is found from its very time on, an event only after it.
+    first = f"make_timestamp(epoch_us(min({quote(table.event_time)})) - 1)"
+    return f"SELECT {keys}, {first} AS known_at FROM ({relation_sql(snapshots)}) GROUP BY ALL"
 
 
 def window_types(staged: Sequence[WindowsOf]) -> dict[str, pa.DataType]:

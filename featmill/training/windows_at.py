@@ -41,8 +41,9 @@ class WindowsRequest:
 
     `spine` is SQL without NULLs in `time` and `keys`; `time` is its column with each row's moment, TIMESTAMPTZ or
     TIMESTAMP in UTC. Columns are called `<name>__<feature>`, and with `status` one more is `<name>__status`: `ok`, or
-    `missing` where the entity had no event before the moment (rule 20). `index` is a folder of event indexes, None is
-    the one beside the log.
+    `missing` where the entity was not known before the moment (rule 20): it had no event, and `entities`, SQL with the
+    keys and `known_at` (TIMESTAMP), names it for no moment before. `index` is a folder of event indexes, None is the
+    one beside the log.
     """
 
     name: str
@@ -53,6 +54,7 @@ class WindowsRequest:
     features: tuple[Feature, ...]
     status: bool = False
     index: Path | None = None
+    entities: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ def windows_at(
     if not request.features:
         raise UsageError(f"no window of {request.name} was asked for")
     view = view_of(request.name, request.keys, request.log, request.features)
+    view["entities"] = None if request.entities is None else f"({request.entities})"
     root = event_index_root(request.log.location) if request.index is None else request.index
     how = How(engine, request.status, root, index_fingerprint(request.log))
     return windows_of(connection, (request.spine, request.time), view, how)
@@ -243,7 +246,7 @@ def _by_kernel(
 
     planned = plan_features(connection, view)
     events, why = _events(connection, view, how)
-    asked = read_spine_moments(connection, spine, events, planned)
+    asked = read_spine_moments(connection, spine, events, view, planned)
     tables = evaluate(events, asked, view, planned)
     # All that can be refused is refused by the first chunk: sums are bounded over all events, not over a chunk's.
     first = _wanted(next(tables), view, how)

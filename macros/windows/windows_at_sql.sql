@@ -6,7 +6,8 @@
 
     spine: SQL text of the spine. time: its column. view: {name, keys, events (a relation or SQL in parentheses, of
     accepted events up to the cut-off), event_at, ingested_at, event_id, features (meta.feature of each, with name and
-    data_type), and optionally the table's hop and delay}. status: add `view__status`. only: leave the spine's own columns
+    data_type), and optionally the table's hop and delay, and entities (a relation of the keys and known_at: entities that
+    are known from after that moment on, whether or not they have an event)}. status: add `view__status`. only: leave the spine's own columns
     out. hidden: columns of the spine that are not part of the answer. Plain Jinja: Python renders this macro as well. -#}
 {% macro windows_at_sql(spine, time, view, status=false, only=false, hidden=[]) -%}
     {%- set moment = "make_timestamp(epoch_us(spine." ~ featmill._quoted(time) ~ "))" -%}
@@ -32,8 +33,14 @@
             {%- for key in keys %}
             {{ key }} as _featmill_known_{{ loop.index }},
             {%- endfor %}
-            min({{ event_at }}) as _featmill_first_at
-        from event
+            min(_featmill_at) as _featmill_first_at
+        from (
+            select {{ keys | join(', ') }}, {{ event_at }} as _featmill_at from event
+            {%- if view.get('entities') %}
+            union all
+            select {{ keys | join(', ') }}, known_at from {{ view['entities'] }}
+            {%- endif %}
+        ) as first
         group by all
     ),
     found as (

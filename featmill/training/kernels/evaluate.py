@@ -48,11 +48,15 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The spine: each row's segment (-1 where its key has no event), its moment, and where calendars begin."""
+    """The spine: each row's segment (-1 where its key has no event), its moment, and where calendars begin.
+
+    `known` marks the rows whose entity is known without an event; None where nothing but events tells.
+    """
 
     segments: Numbers
     moments: Numbers
     calendars: Mapping[str, Numbers]
+    known: NDArray[np.bool_] | None = None
 
     @classmethod
     def nothing(cls, planned: Sequence[Planned]) -> Asked:
@@ -99,6 +103,7 @@ def read_spine_moments(
     connection: duckdb.DuckDBPyConnection,
     spine: tuple[str, str],
     events: EventArrays,
+    view: Mapping[str, Any],
     planned: Sequence[Planned],
 ) -> Asked:
     """The rows of a spine (its SQL and its time column) as segments and moments, in its order."""
@@ -109,10 +114,12 @@ def read_spine_moments(
     known = f"_featmill_{uuid4().hex}"
     table = events.keys.append_column(_SEEN, [np.arange(events.keys.num_rows)])
     on = " AND ".join(f"given.{quote(key)} = known.{quote(key)}" for key in keys)
+    is_known, joined = _known_sql(view)
     asked = (
-        f"SELECT _featmill_row - 1 AS r, coalesce(known.{_SEEN}, -1) AS s, epoch_us({_MOMENT}) AS t{starts} FROM ("
+        f"SELECT _featmill_row - 1 AS r, coalesce(known.{_SEEN}, -1) AS s, epoch_us({_MOMENT}) AS t{starts}{is_known} "
+        "FROM ("
         f"SELECT *, row_number() OVER () AS _featmill_row, make_timestamp(epoch_us({quote(time)})) AS {_MOMENT} "
-        f"FROM ({sql})) AS given LEFT JOIN {known} AS known ON {on}"
+        f"FROM ({sql})) AS given LEFT JOIN {known} AS known ON {on}{joined}"
     )
     connection.register(known, table)
     try:
@@ -125,7 +132,21 @@ def read_spine_moments(
     timeless = read.column("t").null_count
     if timeless:
         placed[0][_placed(read.column("t").is_null(), rows).astype(bool)] = -1
-    return Asked(placed[0], placed[1], dict(zip(calendars, placed[2:], strict=True)))
+    entities = _placed(read.column("k"), rows).astype(bool) if is_known else None
+    return Asked(placed[0], placed[1], dict(zip(calendars, placed[2:], strict=True)), entities)
+
+
+def _known_sql(view: Mapping[str, Any]) -> tuple[str, str]:
+    """Whether a row's entity is known without an event: a column more and the join it needs; empty texts for none."""
+    if not view.get("entities"):
+        return "", ""
+    keys = [quote(key) for key in view["keys"]]
+    on = " AND ".join(f"given.{key} = entity.{key}" for key in keys)
+    first = (
+        f"SELECT {', '.join(keys)}, min(known_at) AS known_at FROM {view['entities']} GROUP BY ALL"
+    )
+    column = f", coalesce(entity.known_at < {_MOMENT}, false)::TINYINT AS k"
+    return column, f" LEFT JOIN ({first}) AS entity ON {on}"
 
 
 def _placed(column: pa.ChunkedArray, rows: Numbers) -> Numbers:
@@ -152,19 +173,23 @@ def evaluate(
             part = slice(begin, begin + CHUNK_ROWS)
             calendars = {text: starts[part] for text, starts in asked.calendars.items()}
             chunk = chunk_of(events, asked.segments[part], asked.moments[part], calendars)
-            yield _finalised(connection, chunk, view, planned)
+            known = None if asked.known is None else asked.known[part]
+            yield _finalised(connection, chunk, known, (view, planned))
 
 
 def _finalised(
     connection: duckdb.DuckDBPyConnection,
     chunk: Chunk,
-    view: Mapping[str, Any],
-    planned: Sequence[Planned],
+    known: NDArray[np.bool_] | None,
+    of: tuple[Mapping[str, Any], Sequence[Planned]],
 ) -> pa.Table:
     """SQL makes the values of the states, as it does everywhere: there is one expression for each aggregate."""
     import pyarrow as pa
 
+    view, planned = of
     seen = chunk.given(chunk.ends(0) > chunk.begin)
+    if known is not None:
+        seen |= known
     moments = chunk.given(chunk.moments)
     always = np.ones(len(moments), np.bool_)
     columns: dict[str, Any] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -73,6 +74,25 @@ def test_a_build_indexes_the_events_and_training_uses_it(indexed):
     again, engine, why = trained(indexed)
     assert (again, engine) == (found, "kernel")
     assert why.startswith("events sorted in this call")
+
+
+def test_an_entity_that_only_the_entity_model_knows_has_empty_windows(indexed):
+    """Rule 20: dock (S, 7) is declared and had no scan; before its first snapshot nobody knew it."""
+    catalog, request = load(indexed.settings.manifest), asked(indexed, value_status=True)
+    request.spine.write_text(
+        "depot_code,dock_no,left_at\nS,7,2026-03-06 00:00:00\nS,7,2026-03-05 23:59:59\nX,1,2026-03-08 00:00:00\n"
+    )
+
+    with open_training_set(catalog, indexed.registry, request) as rows:
+        found = rows.reader.read_all().to_pylist()
+
+    status = [row["dock__load__kinds_3d__status"] for row in found]
+    assert status == ["ok", "default", "default"]
+    assert found[0]["dock__load__kinds_3d"] == 0
+    snapshots = open_training_set(catalog, indexed.registry, replace(request, windows="snapshot"))
+    with snapshots as rows:
+        looked_up = rows.reader.read_all().to_pylist()
+    assert [row["dock__load__status"] for row in looked_up] == ["ok", "missing", "missing"]
 
 
 def test_the_manifest_and_the_explanation_tell_which_engine_and_why(indexed, capfd, monkeypatch):

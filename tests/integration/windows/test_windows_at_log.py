@@ -116,6 +116,24 @@ def test_the_log_is_read_up_to_its_cut_off_and_its_index_changes_nothing(connect
     assert indexed.reader().read_all().equals(by_sql)
 
 
+def test_an_entity_that_is_known_without_an_event_has_empty_windows(connection, log):
+    """Rule 20, by both engines: user 5 has no event; it is known from after 10:00 on, user 1 by its events too."""
+    known = "SELECT u::INTEGER AS user_id, TIMESTAMP '2026-01-01 10:00' AS known_at FROM unnest([5, 1]) AS t (u)"
+    asked = replace(request(log, KINDS, PAID_5H), entities=known)
+    plain = windows_at(connection, request(log, KINDS, PAID_5H)).reader().read_all().to_pylist()
+
+    found = [windows_at(connection, asked, engine=e).reader().read_all() for e in ("sql", "kernel")]
+
+    assert found[0].equals(found[1])
+    rows = found[0].to_pylist()
+    of_user = [row for label, row in enumerate(rows) if label % 6 == 5]
+    assert [row["spend__status"] for row in of_user] == ["missing"] + ["ok"] * 15
+    assert {row["spend__prices"] for row in of_user[1:]} == {0}
+    assert of_user[0]["spend__prices"] is None
+    others = [n for n in range(len(rows)) if n % 6 != 5]
+    assert [rows[n] for n in others] == [plain[n] for n in others]
+
+
 def test_the_index_of_another_cut_off_is_not_used(connection, log):
     index_events(connection, "spend", ("user_id",), log, (PAID_5H,))
     earlier = replace(log, cut_off=CUT_OFF - timedelta(days=1))

@@ -18,6 +18,7 @@ from featmill.warehouse.intervals import (
     Interval,
     Known,
     State,
+    expired_at,
     late_rows,
     ledger,
     released_at,
@@ -83,7 +84,7 @@ class Watch:
 
     on_date: Callable[[DateBuilt], None] = lambda _: None
     on_node: Progress | None = None
-    on_plan: Callable[[int, int], None] = lambda _todo, _asked: None
+    on_plan: Callable[[int, int, int], None] = lambda _todo, _asked, _expired: None
 
 
 @dataclass(slots=True)
@@ -115,6 +116,8 @@ class Backfill:
     ) -> list[DateBuilt]:
         """Build what is missing or stale (`late`: or has late rows; `force`: everything) in date order.
 
+        What retention removed stays away, but at a date that has another gap: a release holds every table.
+
         Returns:
             What was built; empty where there was no gap.
 
@@ -132,10 +135,13 @@ class Backfill:
             found = self._ledger(database, self._wanted(database, None), as_ofs, with_late=late)
         gaps = set(State) if force else _GAPS | ({State.LATE} if late else set())
         todo: dict[datetime, list[str]] = {}
+        open_at = {interval.as_of for interval in found if interval.state in gaps}
         for interval in found:
-            if interval.state in gaps:
+            is_gone = interval.state is State.EXPIRED
+            if interval.state in gaps or (is_gone and interval.as_of in open_at):
                 todo.setdefault(interval.as_of, []).append(interval.table)
-        watch.on_plan(len(todo), len(as_ofs))
+        gone = {i.as_of for i in found if i.state is State.EXPIRED} - open_at
+        watch.on_plan(len(todo), len(as_ofs), len(gone))
         ordered = {as_of: tuple(todo[as_of]) for as_of in sorted(todo)}
         built = _Run(self.process, ordered, watch).run() if ordered else []
         index_events(self.settings)
@@ -173,7 +179,8 @@ class Backfill:
         published = {table for table, found in released.items() if found}
         definitions = database.definitions(tables, published)
         late = late_rows(database.cursor, definitions, released) if with_late else {}
-        known = Known(late, Attempts(registry.lake.root).all())
+        gone = expired_at(registry, tables)
+        known = Known(late, Attempts(registry.lake.root).all(), gone)
         return ledger(definitions, as_ofs, released, known)
 
 

@@ -30,7 +30,10 @@ def backfill(
         str, typer.Option(help="From one date to the next: a duration such as 1d or 6h.")
     ] = "1d",
     force: Annotated[
-        bool, typer.Option("--force", help="Build every date; what is the same appends nothing.")
+        bool,
+        typer.Option(
+            "--force", help="Build every date, expired ones too; what is the same appends nothing."
+        ),
     ] = False,
     late: Annotated[
         bool, typer.Option("--late", help="Also correct the dates that rows arrived late for.")
@@ -39,7 +42,8 @@ def backfill(
 ) -> None:
     """Build, test and publish every date that is missing or stale.
 
-    Run again after an interruption, it goes on where it stopped. See [bold]featmill intervals[/].
+    Run again after an interruption, it goes on where it stopped. What retention removed is left out, but at a date that
+    has another gap. See [bold]featmill intervals[/].
     """
     from featmill.settings import load_settings
     from orchestration.backfill import Backfill, Watch
@@ -48,10 +52,12 @@ def backfill(
     with console.progress() as shown:
         bar = shown.add_task("dbt: parsing", total=None)
 
-        def on_plan(todo: int, asked: int) -> None:
+        def on_plan(todo: int, asked: int, expired: int) -> None:
             shown.update(bar, description="backfill", total=todo)
             console.out.print(
-                f"{asked} dates asked for, {asked - todo} complete, {todo} to build",
+                f"{asked} dates asked for, {asked - todo - expired} complete, "
+                + (f"{expired} expired, " if expired else "")
+                + f"{todo} to build",
                 highlight=False,
             )
 

@@ -29,6 +29,7 @@ _SIGNS = {
     "missing": ("·", "dim"),
     "failed": ("✗", "bold red"),
     "blocked": ("▪", "red"),
+    "expired": ("-", "dim"),
 }
 #: Listed one by one below the calendar; the others speak for themselves.
 _TOLD = ("failed", "blocked", "stale", "late")
@@ -58,7 +59,7 @@ def intervals(
     ] = False,
     project_dir: ProjectDir = None,
 ) -> None:
-    """Show what is complete, missing, stale (another definition), late (rows arrived since) or failed."""
+    """Show what is complete, missing, stale (another definition), late (rows arrived since), failed or expired."""
     from featmill.settings import load_settings
     from orchestration.backfill import Backfill
 

@@ -39,6 +39,8 @@ class State(StrEnum):
     """Not released: a test or a model of this table failed."""
     BLOCKED = "blocked"
     """Not released: another table failed at this as_of."""
+    EXPIRED = "expired"
+    """Released once; retention removed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +76,14 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What besides the registry decides a state: rows that arrived late, and attempts that came to nothing."""
+    """What besides the registry decides a state: rows that arrived late, attempts that came to nothing, retention.
+
+    `expired` is (table, as_of) -> when retention removed a snapshot of it.
+    """
 
     late: Mapping[tuple[str, datetime], int] = field(default_factory=dict)
     attempts: Mapping[datetime, Attempt] = field(default_factory=dict)
+    expired: Mapping[tuple[str, datetime], datetime] = field(default_factory=dict)
 
 
 def released_at(registry: Registry, tables: Iterable[str]) -> dict[str, dict[datetime, Snapshot]]:
@@ -85,6 +91,15 @@ def released_at(registry: Registry, tables: Iterable[str]) -> dict[str, dict[dat
     return {
         table: {snapshot.as_of: snapshot for snapshot in registry.released_snapshots(table)}
         for table in tables
+    }
+
+
+def expired_at(registry: Registry, tables: Iterable[str]) -> dict[tuple[str, datetime], datetime]:
+    """Which as_ofs of which tables retention took a snapshot of, and when; another may stand there now."""
+    return {
+        (table, datetime.fromisoformat(snapshot_id.partition("-")[0])): at
+        for table in tables
+        for snapshot_id, at in registry.lake.expired(table).items()
     }
 
 
@@ -113,7 +128,10 @@ def _interval(
         others = ", ".join(sorted(attempt.failed))
         return Interval(table, as_of, State.BLOCKED, f"{others} failed", snapshot)
     if snapshot is None:
-        return Interval(table, as_of, State.MISSING)
+        gone = known.expired.get((table, as_of))
+        if gone is None:
+            return Interval(table, as_of, State.MISSING)
+        return Interval(table, as_of, State.EXPIRED, f"retention removed it on {gone:%Y-%m-%d}")
     if snapshot.fingerprint != definition.fingerprint:
         return Interval(table, as_of, State.STALE, "the definition changed", snapshot)
     rows = known.late.get((table, as_of), 0)

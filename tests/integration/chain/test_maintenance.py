@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import duckdb
 import pytest
 from typer.testing import CliRunner
@@ -62,6 +64,38 @@ def test_an_expired_as_of_is_a_gap_that_a_build_fills_with_the_same_rows(built):
     built.build_one("2026-03-04")
 
     assert {s.as_of: s.content_hash for s in built.snapshots("dock__load")} == before
+
+
+def test_an_expired_as_of_is_no_gap_of_a_backfill(built):
+    command(built, "expire", "--older-than", "1d", "--keep-last", "1")
+    days = ["--from", "2026-03-04", "--to", "2026-03-06"]
+
+    shown = command(built, "intervals", *days, "--json")
+    filled = command(built, "backfill", *days)
+
+    states = [(i["as_of"][8:10], i["state"]) for i in json.loads(shown.output)]
+    assert states == [("04", "expired"), ("05", "complete"), ("06", "complete")] * 2
+    assert "3 dates asked for, 2 complete, 1 expired, 0 to build" in filled.output
+    assert "nothing to build" in filled.output
+    assert len(built.snapshots("dock__load")) == 2
+
+    forced = command(built, "backfill", "--from", "2026-03-04", "--to", "2026-03-04", "--force")
+
+    assert forced.exit_code == 0, forced.output
+    assert len(built.snapshots("dock__load")) == 3
+
+
+def test_a_date_with_another_gap_is_built_with_what_expired_there(built):
+    """A release holds every table."""
+    command(built, "expire", "--older-than", "1d", "--keep-last", "1")
+    built.add(
+        "models/published/van__trips_again.sql", "{{ featmill.publish(ref('feat_van__trips')) }}"
+    )
+
+    filled = command(built, "backfill", "--from", "2026-03-04", "--to", "2026-03-04")
+
+    assert filled.exit_code == 0, filled.output
+    assert sorted(s.as_of.day for s in built.snapshots("dock__load")) == [4, 5, 6]
 
 
 def test_an_erased_entity_is_nowhere_in_the_lake(built):

@@ -132,7 +132,7 @@ def test_a_backfill_prints_a_line_for_each_date(monkeypatch, printed):
         for n, as_of in enumerate(dates.as_ofs()):
             outcome = BuildOutcome(as_of.isoformat(), results, (f"released r{n} (2 tables)",))
             done.append(DateBuilt(as_of, ("a", "b"), outcome, 1.5, n + 1, 2, by_dbt=n == 0))
-        watch.on_plan(2, 5)
+        watch.on_plan(2, 5, 1)
         for built in done:
             watch.on_node(results[0], 1, 2)
             watch.on_date(built)
@@ -143,7 +143,7 @@ def test_a_backfill_prints_a_line_for_each_date(monkeypatch, printed):
     backfill(first="2026-03-01", last="2026-03-01T12:00:00Z", step="12h")
 
     assert printed.getvalue().splitlines() == [
-        "5 dates asked for, 3 complete, 2 to build",
+        "5 dates asked for, 2 complete, 1 expired, 2 to build",
         "1/2  2026-03-01    1.5 s  2 tables  released r0 (2 tables)  dbt build",
         "2/2  2026-03-01 12:00:00    1.5 s  2 tables, 1 new  released r1 (2 tables)",
         "2 dates built in 3.0 s",

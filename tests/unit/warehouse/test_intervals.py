@@ -41,6 +41,8 @@ def state(found: Snapshot | None, **known) -> tuple[State, str]:
 
 
 FAILED = Attempt(DAY, {"dock__load": "test_a, test_b"})
+GONE = DAY + timedelta(days=90)
+BECAUSE_GONE = "retention removed it on 2026-05-30"
 OTHER_FAILED = Attempt(DAY, {"van__trips": "test_c"})
 
 
@@ -68,6 +70,9 @@ OTHER_FAILED = Attempt(DAY, {"van__trips": "test_c"})
         (snapshot(fingerprint="then"), {"attempts": {DAY: FAILED}}, State.FAILED, "test_a, test_b"),
         (snapshot(), {"attempts": {DAY: FAILED}}, State.COMPLETE, ""),
         (None, {"attempts": {DAY + timedelta(days=1): FAILED}}, State.MISSING, ""),
+        (None, {"expired": {("dock__load", DAY): GONE}}, State.EXPIRED, BECAUSE_GONE),
+        (snapshot(), {"expired": {("dock__load", DAY): GONE}}, State.COMPLETE, ""),
+        (None, {"expired": {("van__trips", DAY): GONE}}, State.MISSING, ""),
     ],
 )
 def test_each_state_has_its_cause(found, known, wanted, because):

@@ -11,6 +11,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from featmill.errors import SpineError
+from featmill.training.spine import key_family
+
 if TYPE_CHECKING:
     from featmill.contract.catalog import FeatureRef, FeatureTable
     from featmill.contract.types import FeatureType
@@ -111,5 +114,19 @@ class Recipe:
 
     @property
     def keys(self) -> dict[str, FeatureType]:
-        """The join keys that the spine must have."""
-        return {key.name: key.type for table in self.tables for key in table.join_keys}
+        """The join keys that the spine must have.
+
+        Raises:
+            SpineError: two tables have a key of one name and of different kinds (rule 16): no spine fits both.
+        """
+        found: dict[str, tuple[str, FeatureType]] = {}
+        for table in self.tables:
+            for key in table.join_keys:
+                other, kind = found.setdefault(key.name, (table.name, key.type))
+                if key_family(kind) != key_family(key.type):
+                    raise SpineError(
+                        f"key {key.name} is {kind.sql} in {other} and {key.type.sql} in {table.name}",
+                        hint="no spine has both, and a key is never converted in silence (rule 16): "
+                        "declare one type, or make a training set of each",
+                    )
+        return {name: kind for name, (_, kind) in found.items()}

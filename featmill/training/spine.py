@@ -113,7 +113,7 @@ def _check_columns(
     if missing:
         raise SpineError(f"{path} has no column {', '.join(missing)}", hint=f"it has: {has}")
     for name, declared in keys.items():
-        if _family(columns[name]) != _family_of(declared):
+        if _family(columns[name]) != key_family(declared):
             raise SpineError(
                 f"{path}: key {name} is {columns[name]}, the contract says {declared.sql}",
                 hint="cast it in the spine; a key is never converted in silence (rule 16)",
@@ -130,7 +130,8 @@ def _family(duckdb_type: str) -> str:
     )
 
 
-def _family_of(declared: FeatureType) -> str:
+def key_family(declared: FeatureType) -> str:
+    """The kinds of a key that compare without being converted: all integers, all texts, otherwise the type itself."""
     if declared.kind in (OnlineKind.INT32, OnlineKind.INT64):
         return "integer"
     return (

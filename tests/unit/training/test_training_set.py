@@ -14,6 +14,7 @@ import pytest
 from featmill.contract.catalog import Catalog, Feature, FeatureRef, FeatureTable, JoinKey
 from featmill.contract.types import parse_type
 from featmill.errors import LakeError, SpineError, UsageError
+from featmill.training.request import Recipe
 from featmill.training.training_set import TrainingRequest, build_training_set
 from featmill.warehouse.lake import Lake
 from featmill.warehouse.registry import Registry
@@ -199,3 +200,22 @@ def test_the_commit_is_the_project_s_wherever_one_stands(train, tmp_path, monkey
 
     assert json.loads(made.manifest.read_text())["git_sha"] == shas["project"]
     assert shas["project"] != shas["elsewhere"]
+
+
+@pytest.mark.parametrize("first", ["load", "other"])
+@pytest.mark.parametrize(("kind", "agree"), [("integer", False), ("date", False), ("text", True)])
+def test_tables_agree_on_a_key_or_are_told_apart(catalog, registry, first, kind, agree):
+    """Rule 16: whichever is asked for first, both are named with their types."""
+    load = catalog.table("load")
+    key = JoinKey(name="key", type=parse_type(kind))
+    other = load.model_copy(update={"name": "other", "join_keys": (key,)})
+    tables = (load, other) if first == "load" else (other, load)
+    recipe = Recipe("at", "UTC", tables, {}, datetime(2026, 3, 6, tzinfo=UTC))
+
+    if agree:
+        assert list(recipe.keys) == ["key"]
+        return
+    with pytest.raises(SpineError) as refused:
+        recipe.keys  # noqa: B018 - it is the property that refuses
+    told = [f"{key.type.sql} in {table.name}" for table in tables for key in table.join_keys]
+    assert refused.value.message == f"key key is {' and '.join(told)}"

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 #: The column that carries each row's moment to the join; never part of the answer.
 MOMENT = "_featmill_moment"
 
+_OURS = "_featmill_"
+
 _INTEGERS = frozenset(
     {
         "TINYINT",
@@ -84,8 +86,8 @@ def check_spine(
         wanted: its time and its keys.
 
     Raises:
-        SpineError: it cannot be read, has no such column or zone, a naive time without a zone, a key of another
-            kind, or NULLs.
+        SpineError: it cannot be read, has no such column or zone, a column of a name of ours, a naive time without a
+            zone, a key of another kind, or NULLs.
     """
     import duckdb
 
@@ -109,6 +111,12 @@ def _check_columns(
     path: str, columns: Mapping[str, str], time: str, keys: Mapping[str, FeatureType]
 ) -> None:
     has = ", ".join(f"{name} {kind}" for name, kind in columns.items())
+    ours = [name for name in columns if name.lower().startswith(_OURS)]
+    if ours:
+        raise SpineError(
+            f"{path} has a column {', '.join(ours)}",
+            hint=f"names that begin with {_OURS} are featmill's own: rename it in the spine",
+        )
     missing = [name for name in [time, *keys] if name not in columns]
     if missing:
         raise SpineError(f"{path} has no column {', '.join(missing)}", hint=f"it has: {has}")

@@ -103,3 +103,13 @@ def test_every_column_with_nulls_is_named_and_counted(connection, tmp_path):
 
     with pytest.raises(SpineError, match=r"NULLs in at in 2 rows, key in 1 rows \(rule 15\)"):
         read_spine(connection, path, "at", {"key": parse_type("varchar")})
+
+
+@pytest.mark.parametrize("name", ["_featmill_row", "_featmill_moment", "_FeatMill_anything"])
+def test_a_column_of_a_name_of_ours_is_refused(connection, tmp_path, name):
+    """A join adds columns of such names: the spine's would be taken for them, or lost."""
+    path = write(tmp_path, f"SELECT 'a' AS key, TIMESTAMPTZ '2026-03-01Z' AS at, 1 AS {name}")
+
+    with pytest.raises(SpineError, match=f"has a column {name}") as refused:
+        read_spine(connection, path, "at", {"key": parse_type("varchar")})
+    assert "_featmill_" in str(refused.value.hint)

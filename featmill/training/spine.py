@@ -35,6 +35,8 @@ _INTEGERS = frozenset(
     }
 )
 
+_NANOSECONDS = "TIMESTAMPTZ_NS"
+
 _NAIVE = frozenset({"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "DATE"})
 
 
@@ -163,6 +165,8 @@ def _check_zone(connection: duckdb.DuckDBPyConnection, zone: str) -> None:
 def moment_sql(time: str, kind: str, zone: str | None) -> str:
     """The SQL of a row's moment, from a time column of this type, in `zone` where it has none."""
     column = quote(time)
+    if kind == _NANOSECONDS:
+        return f"{column}::TIMESTAMPTZ"
     if kind not in _NAIVE or zone is None:
         return column
     return f"timezone({literal(zone)}, {column}::TIMESTAMP)"
@@ -171,8 +175,11 @@ def moment_sql(time: str, kind: str, zone: str | None) -> str:
 def check_time(
     connection: duckdb.DuckDBPyConnection, name: str, source: str, kind: str, wanted: SpineColumns
 ) -> None:
-    """Refuse a column that is no time, or a naive one without a zone (rule 1)."""
+    """Refuse a column that is no time, a naive one without a zone, or one between two microseconds (rule 1)."""
     if kind == "TIMESTAMP WITH TIME ZONE":
+        return
+    if kind == _NANOSECONDS:
+        _check_microseconds(connection, name, source, wanted.time)
         return
     if kind not in _NAIVE:
         raise SpineError(
@@ -183,6 +190,19 @@ def check_time(
         raise SpineError(
             f"{name}: time column {wanted.time} is {kind}, without a zone (rule 1), in {rows:,} rows",
             hint="say which zone it is in, such as --zone UTC",
+        )
+
+
+def _check_microseconds(
+    connection: duckdb.DuckDBPyConnection, name: str, source: str, time: str
+) -> None:
+    column = quote(time)
+    finer = f"SELECT count(*) FROM {source} WHERE {column}::TIMESTAMPTZ <> {column}"
+    rows = connection.execute(finer).fetchall()[0][0]
+    if rows:
+        raise SpineError(
+            f"{name}: time column {time} has parts of a microsecond in {rows:,} rows (rule 1)",
+            hint="round it in the spine: moments are compared to the microsecond",
         )
 
 

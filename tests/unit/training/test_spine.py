@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from featmill.contract.types import parse_type
@@ -108,8 +110,37 @@ def test_every_column_with_nulls_is_named_and_counted(connection, tmp_path):
 @pytest.mark.parametrize("name", ["_featmill_row", "_featmill_moment", "_FeatMill_anything"])
 def test_a_column_of_a_name_of_ours_is_refused(connection, tmp_path, name):
     """A join adds columns of such names: the spine's would be taken for them, or lost."""
-    path = write(tmp_path, f"SELECT 'a' AS key, TIMESTAMPTZ '2026-03-01Z' AS at, 1 AS {name}")
+    path = write(
+        tmp_path, f"SELECT 'a' AS key, TIMESTAMPTZ '2026-03-01 00:00:00Z' AS at, 1 AS {name}"
+    )
 
     with pytest.raises(SpineError, match=f"has a column {name}") as refused:
         read_spine(connection, path, "at", {"key": parse_type("varchar")})
     assert "_featmill_" in str(refused.value.hint)
+
+
+def nanoseconds(tmp_path, *moments: int):
+    """A spine whose time is in nanoseconds since 1970, in UTC, as polars and Parquet have it."""
+    path = tmp_path / "spine.parquet"
+    at = pa.array(moments, pa.timestamp("ns", "UTC"))
+    pq.write_table(pa.table({"key": ["a"] * len(moments), "at": at}), path)
+    return path
+
+
+def test_a_moment_in_nanoseconds_is_taken_where_it_is_one_in_microseconds(connection, tmp_path):
+    """Rule 1: to the microsecond, from a time that has its zone."""
+    path = nanoseconds(tmp_path, 1_772_323_200_000_001_000)
+
+    spine = read_spine(connection, path, "at", {"key": parse_type("varchar")})
+
+    assert connection.execute(f"SELECT {MOMENT} FROM ({spine.sql})").fetchall() == [
+        (datetime(2026, 3, 1, 0, 0, 0, 1, tzinfo=UTC),)
+    ]
+
+
+def test_a_moment_between_two_microseconds_is_refused(connection, tmp_path):
+    """Rules 1 and 4: cut to the microsecond, a window would end before an event that it covers."""
+    path = nanoseconds(tmp_path, 1_772_323_200_000_000_001, 1_772_323_200_000_000_000, -1)
+
+    with pytest.raises(SpineError, match=r"column at has parts of a microsecond in 2 rows"):
+        read_spine(connection, path, "at", {"key": parse_type("varchar")})

@@ -18,6 +18,8 @@ from featmill.warehouse.columns import literal, quote
 from featmill.warehouse.identity import only_row, rows_digest_sql
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import duckdb
 
 SourceKind = Literal["file", "frame", "sql", "model"]
@@ -77,7 +79,7 @@ def open_source(connection: duckdb.DuckDBPyConnection, source: SpineSource, scra
     """The relation of a source, as text that stands after FROM; what must be written first goes into `scratch`.
 
     Raises:
-        SpineError: there is no such file, the SQL fails, or the frame is none.
+        SpineError: there is no such file, the SQL fails, or the frame is none or has two columns of one name.
     """
     if source.kind == "sql":
         return _opened_sql(connection, source, scratch)
@@ -143,6 +145,8 @@ def _opened_frame(connection: duckdb.DuckDBPyConnection, source: SpineSource, sc
     if _is_of(frame, "polars"):
         frame = frame.to_arrow()
     if isinstance(frame, pa.Table) or _is_of(frame, "pandas"):
+        names = frame.column_names if isinstance(frame, pa.Table) else frame.columns
+        _check_distinct(source.name, names)
         connection.register(_FRAME, frame)
         return _FRAME
     if not isinstance(frame, pa.RecordBatchReader) and not hasattr(frame, "__arrow_c_stream__"):
@@ -150,7 +154,22 @@ def _opened_frame(connection: duckdb.DuckDBPyConnection, source: SpineSource, sc
             f"a {source.name} is not a spine",
             hint="expected a path, a frame of pandas or polars, or an Arrow table or reader",
         )
-    return _staged(pa.RecordBatchReader.from_stream(frame), scratch / "spine.parquet")
+    reader = pa.RecordBatchReader.from_stream(frame)
+    _check_distinct(source.name, reader.schema.names)
+    return _staged(reader, scratch / "spine.parquet")
+
+
+def _check_distinct(name: str, columns: Iterable[object]) -> None:
+    """Refuse names that are one to SQL: DuckDB would call the second column otherwise, and not say so."""
+    spelled: dict[str, list[str]] = {}
+    for column in columns:
+        spelled.setdefault(str(column).lower(), []).append(str(column))
+    for names in spelled.values():
+        if len(names) > 1:
+            raise SpineError(
+                f"{name} has more than one column {', '.join(names)}",
+                hint="names that differ only in case are one name: drop or rename all but one",
+            )
 
 
 def _staged(reader: Any, path: Path) -> str:  # noqa: ANN401 - a pyarrow class, which has no types

@@ -81,6 +81,43 @@ def test_every_kind_of_spine_gives_the_same_rows(lake, spine, tmp_path, kind):
     assert [tuple(None if v != v else v for v in row) for row in rows] == EXPECTED
 
 
+@pytest.mark.parametrize("kind", ["arrow", "polars", "parquet"])
+def test_a_time_in_nanoseconds_gives_the_same_rows_and_stays_as_it_is(lake, spine, tmp_path, kind):
+    """Rules 1 and 15, also as a file and for the moment of a label."""
+    finer = spine.set_column(1, "asked_at", spine["asked_at"].cast(pa.timestamp("ns", "UTC")))
+    given = finer
+    if kind == "polars":
+        given = pytest.importorskip("polars").from_arrow(finer)
+    elif kind == "parquet":
+        given = tmp_path / "spine.parquet"
+        pq.write_table(finer, given)
+    label = Label(timedelta(hours=-6), at="asked_at")
+
+    made = lake.build(given, tmp_path / "set.parquet", label=label)
+
+    answer = pq.read_table(made.path)
+    assert plain(answer) == EXPECTED
+    assert answer.schema.field("asked_at").type == pa.timestamp("ns", "UTC")
+
+
+@pytest.mark.parametrize("kind", ["arrow", "reader", "pandas", "polars"])
+@pytest.mark.parametrize("second", ["User_ID", "user_id"])
+def test_a_frame_with_two_columns_of_one_name_is_refused(lake, spine, kind, second):
+    """Rule 15: columns whose names differ only in case are one to SQL, which would call one of them otherwise."""
+    given = spine.append_column(second, spine["user_id"])
+    if kind == "reader":
+        given = given.to_reader()
+    elif kind == "pandas":
+        given = given.to_pandas()
+    elif kind == "polars":
+        if second == "user_id":
+            pytest.skip("polars itself refuses it")
+        given = pytest.importorskip("polars").from_arrow(given)
+
+    with pytest.raises(SpineError, match=f"has more than one column user_id, {second}"):
+        lake.rows(given)
+
+
 @pytest.mark.parametrize("given", [[1, 2], {"user_id": [1]}, 7])
 def test_what_is_no_spine_is_refused(lake, given):
     with pytest.raises(SpineError, match="is not a spine"):

@@ -54,7 +54,13 @@ def manifest_of(
         "label": _label(recipe.label, rows.labels),
         "engines": {choice.view: choice.engine for choice in rows.choices},
         "window_engines": {
-            made.table.name: {"engine": made.engine, "why": made.why} for made in rows.windows
+            made.table.name: {
+                "engine": made.engine,
+                "why": made.why,
+                "known_until": made.known_until.isoformat(),
+                "stale_rows": made.stale,
+            }
+            for made in rows.windows
         },
         "tables": [table.model_dump(mode="json") for table in recipe.tables],
         "output": dict(output),

@@ -184,16 +184,18 @@ def _answer(
 
 def _value_statuses(columns: Mapping[str, pa.Array], recipe: Recipe) -> dict[str, pa.Array]:
     """Rule 18 for each value: `default` where the lookup found nothing that serves and a default is declared."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    found = {}
+    serving, found = pa.array(["ok", "stale"]), {}
     for table in recipe.tables:
         elsewhere = at_spine(recipe, table)
         for feature in table.features:
-            # Windows at the spine's times have a status of their own: whether there was any event before (rule 20).
+            # Windows at the spine's times have a status of their own: whether there was any event before (rule 20),
+            # and whether events are known up to the row.
             status = columns[f"{table.name}__" + ("" if feature in elsewhere else "status")]
             if feature.has_default and feature.default is not None:
-                status = pc.if_else(pc.equal(status, "ok"), status, "default")
+                status = pc.if_else(pc.is_in(status, serving), status, "default")
             found[f"{table.name}__{feature.name}__status"] = status
     return found
 

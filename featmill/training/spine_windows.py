@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from featmill.errors import UsageError
 from featmill.training.output import write_parquet
 from featmill.training.spine import MOMENT
 from featmill.training.windows_at import WindowsRequest, windows_at
-from featmill.warehouse.columns import quote
+from featmill.warehouse.columns import literal, quote
 from featmill.warehouse.event_log import event_log_of
 from featmill.warehouse.lake import relation_sql
 
@@ -28,15 +29,22 @@ if TYPE_CHECKING:
     from featmill.training.spine import Spine
     from featmill.warehouse.model import Snapshot
 
+_BATCH_ROWS = 65_536
+
 
 @dataclass(frozen=True, slots=True)
 class WindowsOf:
-    """The windows of one table at the spine's times, kept as Parquet; `engine` made them, `why` says where from."""
+    """The windows of one table at the spine's times, kept as Parquet; `engine` made them, `why` says where from.
+
+    `known_until` is the moment up to which the events are known, `stale` how many rows lie after it.
+    """
 
     table: FeatureTable
     path: Path
     engine: str
     why: str
+    known_until: datetime
+    stale: int
 
 
 def at_spine(recipe: Recipe, table: FeatureTable) -> tuple[Feature, ...]:
@@ -55,8 +63,8 @@ def evaluate_windows(
 ) -> list[WindowsOf]:
     """Evaluate every window that is to be evaluated at the spine's times.
 
-    The events are those that the newest snapshot read stands on, up to its cut-off: what was learnt later is no part
-    of it.
+    The events are those of the snapshot read that was learnt last (a correction of an older as_of may be it), up to its
+    cut-off: what was learnt later is no part of it. After that, and after the newest as_of, a window is `stale`.
 
     Raises:
         UsageError: a table has windows and keeps no events.
@@ -67,7 +75,8 @@ def evaluate_windows(
         features = at_spine(recipe, table)
         if not features:
             continue
-        log = event_log_of(snapshots[table.name][-1])
+        read = snapshots[table.name]
+        log = event_log_of(_learnt_last(read))
         if log is None:
             raise UsageError(
                 f"{table.name} keeps no events, so its windows cannot be evaluated at the spine's times",
@@ -81,14 +90,47 @@ def evaluate_windows(
             log,
             features,
             status=True,
-            entities=_entities(table, snapshots[table.name]),
+            entities=_entities(table, read),
         )
         windows = windows_at(connection, request)
         path = scratch / f"windows_{number}.parquet"
         # Kept, since the connection streams one result at a time.
         write_parquet(windows.reader(), path)
-        found.append(WindowsOf(table, path, windows.engine, windows.why))
+        # A snapshot says at its as_of that it is whole, also where the last event was learnt some time before.
+        until = max(log.cut_off, *(snapshot.as_of for snapshot in read))
+        path, stale = _marked_stale(connection, spine, f"{table.name}__status", (path, until))
+        found.append(WindowsOf(table, path, windows.engine, windows.why, until, stale))
     return found
+
+
+def _learnt_last(snapshots: Sequence[Snapshot]) -> Snapshot:
+    return max(snapshots, key=lambda snapshot: (snapshot.cut_off, snapshot.published_at))
+
+
+def _marked_stale(
+    connection: duckdb.DuckDBPyConnection, spine: Spine, status: str, staged: tuple[Path, datetime]
+) -> tuple[Path, int]:
+    """The staged windows with `stale` for `ok` (rule 18) in the spine's rows after a moment, and how many such rows.
+
+    What happened between that moment and the row's is not known, so its 0 is none that was counted.
+    """
+    path, until = staged
+    is_after = f"{quote(MOMENT)} > TIMESTAMPTZ {literal(until.isoformat(sep=' '))}"
+    rows = connection.execute(
+        f"SELECT count(*) FROM ({spine.sql}) AS asked WHERE {is_after}"
+    ).fetchall()
+    stale = int(rows[0][0])
+    if not stale:
+        return path, 0
+    column = quote(status)
+    sql = (
+        f"SELECT staged.* REPLACE (CASE WHEN {column} = 'ok' AND is_after THEN 'stale' ELSE {column} END AS {column}) "
+        f"FROM read_parquet({literal(str(path))}) AS staged "
+        f"POSITIONAL JOIN (SELECT {is_after} AS is_after FROM ({spine.sql}) AS asked) AS asked"
+    )
+    marked = path.with_name(f"{path.stem}_marked.parquet")
+    write_parquet(connection.sql(sql).to_arrow_reader(_BATCH_ROWS), marked)
+    return marked, stale
 
 
 def _entities(table: FeatureTable, snapshots: Sequence[Snapshot]) -> str:

@@ -18,7 +18,7 @@ from featmill.training.training_set import TrainingRequest, build_training_set, 
 from featmill.warehouse.event_log import event_log_of
 from featmill.warehouse.event_log_index import event_index_root
 from orchestration import tasks
-from tests.projects.depot_project import Depot
+from tests.projects.depot_project import SCANS, Depot
 
 pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
 
@@ -95,6 +95,34 @@ def test_an_entity_that_only_the_entity_model_knows_has_empty_windows(indexed):
     assert [row["dock__load__status"] for row in looked_up] == ["ok", "missing", "missing"]
 
 
+def test_what_a_correction_of_an_older_as_of_learnt_is_counted(indexed):
+    """Rules 9, 17 and 18: the log that was learnt last is read, and after its cut-off no row is said to be whole."""
+    late = ("s12", "N", 11, "box", "5", "2026-03-05 17:00:00", "2026-03-08 12:00:00")
+    after = ("s13", "N", 11, "box", "5", "2026-03-07 12:00:00", "2026-03-07 12:00:05")
+    catalog, request = load(indexed.settings.manifest), asked(indexed, value_status=True)
+    request.spine.write_text(
+        "depot_code,dock_no,left_at\nN,11,2026-03-07 18:00:00\nN,11,2026-03-05 18:00:00\nX,1,2026-03-07 18:00:00\n"
+    )
+
+    def found():
+        with open_training_set(catalog, indexed.registry, request) as rows:
+            (made,) = rows.windows
+            released = indexed.registry.released_snapshots("dock__load")
+            assert made.known_until >= max(snapshot.cut_off for snapshot in released)
+            read = rows.reader.read_all().to_pylist()
+        values = [
+            (row["dock__load__parcels_24h"], row["dock__load__parcels_24h__status"]) for row in read
+        ]
+        return values, made.stale
+
+    assert found() == ([(0, "stale"), (1, "ok"), (0, "default")], 2)
+    indexed.write_scans([*SCANS, late, after])
+    indexed.build_one("2026-03-04")
+    assert found() == ([(1, "ok"), (2, "ok"), (0, "default")], 0)
+    indexed.build_one("2026-03-03", FEATMILL_CUT_OFF="2026-03-06T06:00:00Z")
+    assert found() == ([(1, "ok"), (2, "ok"), (0, "default")], 0)
+
+
 def test_the_manifest_and_the_explanation_tell_which_engine_and_why(indexed, capfd, monkeypatch):
     (folder,) = index_of(indexed).iterdir()
     request = asked(indexed, out=indexed.root / "set.parquet")
@@ -102,7 +130,14 @@ def test_the_manifest_and_the_explanation_tell_which_engine_and_why(indexed, cap
     made = build_training_set(load(indexed.settings.manifest), indexed.registry, request)
 
     stated = json.loads(made.manifest.read_text())["window_engines"]
-    assert stated == {"dock__load": {"engine": "kernel", "why": f"event index at {folder}"}}
+    assert stated == {
+        "dock__load": {
+            "engine": "kernel",
+            "why": f"event index at {folder}",
+            "known_until": "2026-03-07T00:00:00+00:00",
+            "stale_rows": 0,
+        }
+    }
     code, said = command(
         indexed, monkeypatch, capfd,
         "train", str(request.spine), "--time-column", "left_at", "--zone", "UTC", "--explain",

@@ -126,7 +126,7 @@ def read_events(
         read = _read(connection, view, wanted, _TOTAL_ORDER)
         rows = order_by_key_and_time(read.codes, read.order[0].codes)
         for column in read.order[1:]:
-            rows = break_ties(rows, _nulls_last(column))
+            rows = _break_ties(rows, column)
     return _arranged(read, rows, wanted, view["keys"])
 
 
@@ -182,11 +182,11 @@ def _read(
     )
 
 
-def _nulls_last(column: Column) -> NDArray[np.int64]:
-    """Codes in SQL's order."""
-    if column.nulls is None:
-        return column.codes
-    return np.where(column.nulls, np.iinfo(np.int64).max, column.codes)
+def _break_ties(rows: Sorted, by: Column) -> Sorted:
+    """Put tied rows into the order of a column as SQL has it: NULLs last, also after the greatest integer."""
+    if by.nulls is not None:
+        rows = break_ties(rows, by.nulls.astype(np.int64))
+    return break_ties(rows, by.codes)
 
 
 def _arranged(read: _Read, rows: Sorted, wanted: Expressions, names: Sequence[str]) -> EventArrays:

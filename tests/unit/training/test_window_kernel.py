@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from featmill.errors import KernelRefused
 from featmill.training.kernels import ranges
 from featmill.training.kernels.encoding import Encoder, decode, encode, readable, restored
+from featmill.training.kernels.event_arrays import Expressions, read_events
 from featmill.training.kernels.sorting import break_ties, key_codes, order_by_key_and_time
 
 EDGES = st.sampled_from([-(1 << 62), -(1 << 31), -1, 0, 1, 1 << 31, 1 << 62])
@@ -209,3 +210,26 @@ def test_a_range_far_longer_than_a_block_has_the_right_extreme():
         found = ranges.extremes(np.append(values, 0), tables, low, high, choose)
         expected = [choose.reduce(values[a:b]) for a, b in zip(low, high, strict=True)]
         assert found.tolist() == expected
+
+
+@pytest.mark.parametrize("sql_type", ["BIGINT", "VARCHAR", "UUID"])
+def test_a_tie_without_an_id_comes_last_as_sql_has_it(sql_type):
+    """Rule 8: where sources let a NULL id through, both engines agree on which event is the last."""
+    ids = {
+        "BIGINT": "NULL, 9223372036854775807, -1",
+        "VARCHAR": "NULL, 'b', ''",
+        "UUID": "NULL, 'ffffffff-ffff-ffff-ffff-ffffffffffff', '00000000-0000-0000-0000-000000000000'",
+    }[sql_type]
+    names = {"event_at": "seen_at", "ingested_at": "known_at", "event_id": "id"}
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"CREATE TABLE e AS SELECT 1 AS k, TIMESTAMP '2026-03-01' AS seen_at, seen_at AS known_at, "
+            f"unnest([{ids}])::{sql_type} AS id, unnest([1, 2, 3]) AS v"
+        )
+        view = {"keys": ["k"], "events": "e", **names}
+        events = read_events(connection, view, Expressions(("v",), ()))
+        by_sql = connection.execute("SELECT v FROM e ORDER BY id NULLS LAST").fetchall()
+        last = connection.execute("SELECT arg_max(v, (seen_at, known_at, id)) FROM e").fetchall()
+
+    assert events.values["v"].codes.tolist() == [row[0] for row in by_sql] == [3, 2, 1]
+    assert last == [(1,)]

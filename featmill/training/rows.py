@@ -175,11 +175,21 @@ def _answer(
             for batch in joined:
                 columns = dict(zip(batch.schema.names, batch.columns, strict=True))
                 columns |= beside.next(batch.num_rows)
+                columns |= _own_statuses(columns, recipe)
                 if recipe.added.value_status:
                     columns |= _value_statuses(columns, recipe)
                 yield pa.RecordBatch.from_arrays([columns[name] for name in names], schema=schema)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def _own_statuses(columns: Mapping[str, pa.Array], recipe: Recipe) -> dict[str, pa.Array]:
+    """The status of each table of whose values none was looked up: its windows', and not that of a snapshot's row."""
+    return {
+        f"{table.name}__status": columns[f"{table.name}__"]
+        for table in recipe.tables
+        if len(at_spine(recipe, table)) == len(table.features)
+    }
 
 
 def _value_statuses(columns: Mapping[str, pa.Array], recipe: Recipe) -> dict[str, pa.Array]:

@@ -88,6 +88,7 @@ def test_an_entity_that_only_the_entity_model_knows_has_empty_windows(indexed):
 
     status = [row["dock__load__kinds_3d__status"] for row in found]
     assert status == ["ok", "default", "default"]
+    assert [row["dock__load__status"] for row in found] == ["ok", "missing", "missing"]
     assert found[0]["dock__load__kinds_3d"] == 0
     snapshots = open_training_set(catalog, indexed.registry, replace(request, windows="snapshot"))
     with snapshots as rows:
@@ -104,18 +105,22 @@ def test_what_a_correction_of_an_older_as_of_learnt_is_counted(indexed):
         "depot_code,dock_no,left_at\nN,11,2026-03-07 18:00:00\nN,11,2026-03-05 18:00:00\nX,1,2026-03-07 18:00:00\n"
     )
 
+    statuses: list[str] = []
+
     def found():
         with open_training_set(catalog, indexed.registry, request) as rows:
             (made,) = rows.windows
             released = indexed.registry.released_snapshots("dock__load")
             assert made.known_until >= max(snapshot.cut_off for snapshot in released)
             read = rows.reader.read_all().to_pylist()
+        statuses[:] = [row["dock__load__status"] for row in read]
         values = [
             (row["dock__load__parcels_24h"], row["dock__load__parcels_24h__status"]) for row in read
         ]
         return values, made.stale
 
     assert found() == ([(0, "stale"), (1, "ok"), (0, "default")], 2)
+    assert statuses == ["stale", "ok", "missing"]
     indexed.write_scans([*SCANS, late, after])
     indexed.build_one("2026-03-04")
     assert found() == ([(1, "ok"), (2, "ok"), (0, "default")], 0)

@@ -36,10 +36,14 @@ def corrected(depot):
         "models/staging/stg_yard__corrections.sql",
         f"select {times}, {types.rstrip(', ')} from {{{{ source('yard', 'corrections') }}}}",
     )
+    call = (
+        "{{ featmill.corrected('deduplicated', ref('stg_yard__corrections'), event_id='scan_id', "
+        "event_at='scanned_at') }}"
+    )
     depot.edit(
         SCANS,
-        "event_at='scanned_at')",
-        "event_at='scanned_at', corrections=ref('stg_yard__corrections'))",
+        ")\n\nselect * from deduplicated",
+        f"),\n\ncorrected as (\n\n    {call}\n\n)\n\nselect * from corrected",
     )
     write(depot, CORRECTIONS)
     return depot

@@ -33,6 +33,7 @@ SIZES = {"s": (20_000, 100_000), "m": (100_000, 1_000_000), "l": (1_000_000, 1_0
 TABLES = (1, 3, 10)
 #: Times as many labels, or rows, as the first point.
 FACTORS = (1, 3, 10)
+ROUNDS = {"s": 1, "m": 2, "l": 2}
 MOST_SECONDS = 900.0
 
 
@@ -51,7 +52,7 @@ def main() -> int:
     """Run as the parent, or as one contender of one round."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="s")
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, help="the best of so many counts")
     parser.add_argument("--out", type=Path, default=REPOSITORY / "target" / "growth.png")
     parser.add_argument("--contender", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
@@ -61,7 +62,7 @@ def main() -> int:
     found: list[tuple[Point, dict[str, Outcome]]] = []
     with tempfile.TemporaryDirectory(prefix="featmill-bench-") as folder:
         for point in points(*SIZES[given.size]):
-            found.append((point, measure(Path(folder), point, given.rounds)))
+            found.append((point, measure(Path(folder), point, given.rounds or ROUNDS[given.size])))
             print(f"{point.axis}: {point.amount:,}", file=sys.stderr)
     show(found)
     draw(found, given.out)

@@ -26,14 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.harness import (
-    check_goals,
-    judged,
-    measured,
-    report,
-    run_rounds,
-    show,
-)
+from benchmarks.harness import check_goals, judged, measured, report, run_rounds, show
 
 if TYPE_CHECKING:
     import duckdb
@@ -59,6 +52,7 @@ SIZES = {
 VERSIONS, ROWS_PER_LABEL = 4, 10
 #: Feast's default store is not asked for more than it was built for.
 DASK_LABELS = 100_000
+ROUNDS = {"s": 1, "m": 3, "l": 3}
 MOST_SECONDS = {"s": 120.0, "m": 300.0, "l": 900.0}
 THREADS = 2
 
@@ -67,7 +61,7 @@ def main() -> int:
     """Run as the parent, or as one contender of one round."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="s")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, help="the best of so many counts")
     parser.add_argument("--ties", type=int, default=0, help="percent of rows that are corrected")
     parser.add_argument("--ttl-days", type=int, default=TTL.days, help="the rows' ttl")
     parser.add_argument("--spark", action="store_true", help="also run Spark, locally and warm")
@@ -114,12 +108,12 @@ def run(work: Path, given: argparse.Namespace) -> int:
                 "benchmarks.point_in_time",
                 names,
                 work,
-                rounds=given.rounds,
+                rounds=given.rounds or ROUNDS[given.size],
                 seconds=MOST_SECONDS[given.size],
             ),
             wanted,
         )
-        title = f"{name}: {labels:,} labels, {rows:,} rows, best of {given.rounds}"
+        title = f"{name}: {labels:,} labels, {rows:,} rows, best of {given.rounds or ROUNDS[given.size]}"
         show(title, outcomes, "scan" if is_interval else "feast duckdb")
         if given.ttl_days == TTL.days:
             sound = check_goals("point_in_time", name, outcomes) and sound

@@ -34,7 +34,7 @@
         'snapshots_sql': "(select distinct snapshot_id, timezone('UTC', " ~ as_of ~ ") as as_of from " ~ relation ~ ")",
     } -%}
     {{ return({
-        'name': nodes[0].name, 'relation': relation, 'keys': table.join_keys, 'event_time': candidate.config.event_time,
+        'name': nodes[0].name, 'relation': relation, 'keys': table.join_keys, 'key_types': featmill._key_types(candidate, table.join_keys), 'event_time': candidate.config.event_time,
         'gone': '(' ~ featmill.absences_sql(held) ~ ')',
         'ttl_us': featmill._microseconds(ttl) if ttl and ttl != 'none' else none, 'features': features,
     }) }}

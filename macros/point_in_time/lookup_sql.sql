@@ -7,7 +7,9 @@
 {% endmacro %}
 
 {% macro duckdb__lookup_sql(spine, time, keys, views, status) %}
-    {{ return(featmill.point_in_time_sql(featmill.spine_sql(spine, time, keys), time, views, status)) }}
+    {%- set types = {} -%}
+    {%- for view in views -%}{%- do types.update(view.get('key_types', {})) -%}{%- endfor -%}
+    {{ return(featmill.point_in_time_sql(featmill.spine_sql(spine, time, keys, types), time, views, status)) }}
 {% endmacro %}
 
 {% macro snowflake__lookup_sql(spine, time, keys, views, status) %}

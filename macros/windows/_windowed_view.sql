@@ -22,6 +22,6 @@
     {%- endif -%}
     {%- set table = featmill._feature_table(candidate) -%}
     {{ return({
-        'name': nodes[0].name, 'keys': table.join_keys, 'hop': table.get('hop'), 'delay': table.get('delay'), 'features': found,
+        'name': nodes[0].name, 'keys': table.join_keys, 'key_types': featmill._key_types(candidate, table.join_keys), 'hop': table.get('hop'), 'delay': table.get('delay'), 'features': found,
     }) }}
 {% endmacro %}

@@ -14,7 +14,10 @@
         {{ return("select * from " ~ spine ~ " cross join " ~ table ~ " cross join " ~ events) }}
     {%- endif -%}
     {%- set declared = featmill._windowed_view(table, features) -%}
-    {%- set read = "(select * from " ~ events ~ " where " ~ featmill._quoted(ingested_at) ~ " <= " ~ featmill.cut_off() ~ ")" -%}
+    {%- set types = declared['key_types'] -%}
+    {%- set kinds = [] -%}
+    {%- for key in declared['keys'] if key in types -%}{%- do kinds.append(" and " ~ featmill._same_key_family(key, types[key], 'the events')) -%}{%- endfor -%}
+    {%- set read = "(select * from " ~ events ~ " where " ~ featmill._quoted(ingested_at) ~ " <= " ~ featmill.cut_off() ~ kinds | join ~ ")" -%}
     {%- set view = dict(declared, events=read, event_at=event_at, ingested_at=ingested_at, event_id=event_id) -%}
-    {{ return(featmill.windows_at_sql(featmill.spine_sql(spine, time, view['keys']), time, view, status)) }}
+    {{ return(featmill.windows_at_sql(featmill.spine_sql(spine, time, view['keys'], types), time, view, status)) }}
 {% endmacro %}

@@ -31,16 +31,19 @@
     known as (
         select
             {%- for key in keys %}
-            {{ key }} as _featmill_known_{{ loop.index }},
+            asked_key._featmill_key_{{ loop.index }} as _featmill_known_{{ loop.index }},
             {%- endfor %}
             min(_featmill_at) as _featmill_first_at
         from (
+            select distinct {% for key in keys %}_featmill_key_{{ loop.index }}{{ ', ' if not loop.last }}{% endfor %} from asked
+        ) as asked_key
+        inner join (
             select {{ keys | join(', ') }}, {{ event_at }} as _featmill_at from event
             {%- if view.get('entities') %}
             union all
             select {{ keys | join(', ') }}, known_at from {{ view['entities'] }}
             {%- endif %}
-        ) as first
+        ) as first on {% for key in keys %}first.{{ key }} = asked_key._featmill_key_{{ loop.index }}{{ ' and ' if not loop.last }}{% endfor %}
         group by all
     ),
     found as (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 
 from featmill.errors import BuildError
@@ -65,3 +67,67 @@ def test_what_has_no_windows_is_refused(depot, table, features, told):
 
     with depot.environment(), pytest.raises(BuildError, match=told):
         tasks.build(depot.settings)
+
+
+def retype(depot, old: str, new: str) -> None:
+    """Another type of a seed's column, in a new database: an old one keeps the table's types."""
+    depot.edit("seeds/_seeds.yml", old, new)
+    shutil.rmtree(depot.home)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (
+            "dock_no: integer, van_plate",
+            "dock_no: varchar, van_plate",
+            "the key dock_no of the spine is VARCHAR, the contract says INTEGER",
+        ),
+        (
+            "depot_code: varchar, dock_no: integer, van_plate: varchar",
+            "depot_code: varchar, dock_no: bigint, van_plate: varchar",
+            None,
+        ),
+    ],
+)
+def test_a_key_of_another_kind_stops_the_query(depot, old, new, told):
+    """Rule 16, naming both types; of one family nothing is converted."""
+    depot.add(MODEL, CALL.format(table="dock__load", features="none"))
+    (depot.root / "models/training/trn_delays.sql").unlink()
+    retype(depot, old, new)
+
+    (outcome,) = depot.build("2026-03-06")
+
+    messages = {r.name: r.message for r in outcome.results if r.name == "trn_loads"}
+    if told is None:
+        assert not outcome.failures
+    else:
+        assert told in messages["trn_loads"]
+
+
+def test_a_lookup_of_a_key_of_another_kind_stops_the_query(depot):
+    """Rule 16: '07' is no 7, and DuckDB would convert it."""
+    retype(depot, "van_plate: varchar, left_at", "van_plate: integer, left_at")
+    seed = depot.root / "seeds/delays.csv"
+    text = seed.read_text()
+    seed.write_text(text.replace("AB-1", "7").replace("AB-2", "8").replace("ZZ-9", "9"))
+
+    (outcome,) = depot.build("2026-03-06")
+
+    (said,) = [r.message for r in outcome.results if r.name == "trn_delays"]
+    assert "the key van_plate of the spine is INTEGER, the contract says VARCHAR" in said
+
+
+def test_events_with_a_key_of_another_kind_stop_the_query(depot):
+    """Rule 16, of the other side of the join."""
+    call = CALL.replace("ref('stg_yard__scans')", "ref('stg_texts')")
+    depot.add(MODEL, call.format(table="dock__load", features="none"))
+    depot.add(
+        "models/training/stg_texts.sql",
+        "select * replace ('0' || dock_no as dock_no) from {{ ref('stg_yard__scans') }}",
+    )
+
+    (outcome,) = depot.build("2026-03-06")
+
+    (said,) = [r.message for r in outcome.results if r.name == "trn_loads"]
+    assert "the key dock_no of the events is VARCHAR, the contract says INTEGER" in said

@@ -116,7 +116,9 @@ def declared_view(case: Case, relation: str) -> dict[str, Any]:
     }
     if "snapshots" in case.tables:
         # Which snapshots there are says which entities are gone (rule 11).
-        said = {**view, "snapshots_sql": f"({case.tables['snapshots'].sql()})"}
+        # A case's snapshots are made in their order.
+        listed = f"(SELECT *, as_of AS known FROM ({case.tables['snapshots'].sql()}))"
+        said = {**view, "snapshots_sql": listed}
         view["gone"] = f"({render('absences_sql', said)})"
     return view
 

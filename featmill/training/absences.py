@@ -1,8 +1,9 @@
 """When entities were gone (rules 11 and 20), for a lookup over released snapshots.
 
 A snapshot holds every entity there is. One that it lacks, and an earlier one holds, was deleted or withdrawn: from the
-snapshot's as_of on a lookup finds none of its older rows, until a snapshot holds the entity again. Almost always
-nothing vanished, and publishing has recorded so: then nothing is read to find it out.
+snapshot's as_of on a lookup finds none of its older rows, until a snapshot holds the entity again. What was made before
+the entity was known says nothing of it: a correction of an older as_of may hold what no later snapshot knew. Almost
+always nothing vanished, and publishing has recorded so: then nothing is read to find it out.
 """
 
 from __future__ import annotations
@@ -45,21 +46,25 @@ def absences(
     ordered = newest_per_as_of(snapshots)
     if all(_is_complete(one, following) for one, following in pairwise(ordered)):
         return None
-    known = (*(s.location + s.snapshot_id for s in ordered), *keys)
-    if known in _COMPLETE:
+    seen = (*(s.location + s.snapshot_id for s in ordered), *keys)
+    if seen in _COMPLETE:
         return None
+    # What a snapshot was made of: rows up to its cut-off, of two with the same the later one of more.
+    learnt = sorted({(s.cut_off, s.published_at) for s in ordered})
+    known = {made_of: number for number, made_of in enumerate(learnt)}
     listed = ", ".join(
-        f"({literal(s.snapshot_id)}, TIMESTAMPTZ {literal(s.as_of.isoformat(sep=' '))})"
+        f"({literal(s.snapshot_id)}, TIMESTAMPTZ {literal(s.as_of.isoformat(sep=' '))}, "
+        f"{known[s.cut_off, s.published_at]})"
         for s in ordered
     )
-    held = f"(SELECT * FROM (VALUES {listed}) AS listed(snapshot_id, as_of))"
+    held = f"(SELECT * FROM (VALUES {listed}) AS listed(snapshot_id, as_of, known))"
     sql = render("absences_sql", {"relation": relation, "keys": keys, "snapshots_sql": held})
     table = quote(f"_featmill_gone_{uuid4().hex}")
     connection.execute(f"CREATE TEMP TABLE {table} AS {sql}")
     if connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchall():
         return table
     connection.execute(f"DROP TABLE {table}")
-    _COMPLETE.add(known)
+    _COMPLETE.add(seen)
     return None
 
 

@@ -27,11 +27,12 @@
         }) -%}
     {%- endfor -%}
     {%- set ttl = table.get('ttl') -%}
-    {#- A snapshot's id begins with its as_of. -#}
+    {#- A snapshot's id begins with its as_of; of what it was made only its rows' published_at tells here. -#}
     {%- set as_of = "strptime(split_part(snapshot_id, '-', 1), ['%Y%m%dT%H%M%SZ', '%Y%m%dT%H%M%S.%fZ'])" -%}
     {%- set held = {
         'relation': relation, 'keys': table.join_keys,
-        'snapshots_sql': "(select distinct snapshot_id, timezone('UTC', " ~ as_of ~ ") as as_of from " ~ relation ~ ")",
+        'snapshots_sql': "(select snapshot_id, timezone('UTC', " ~ as_of ~ ") as as_of, max(published_at) as known from "
+            ~ relation ~ " group by snapshot_id)",
     } -%}
     {{ return({
         'name': nodes[0].name, 'relation': relation, 'keys': table.join_keys, 'key_types': featmill._key_types(candidate, table.join_keys), 'event_time': candidate.config.event_time,

@@ -26,8 +26,17 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 
-def put(lake: Lake, day: int, rows: dict[str, tuple[int, int]], storage: str) -> Snapshot:
-    """A snapshot of a day: entity -> how many days before it its row is valid from, and its value."""
+#: After every day of a test: the same cut-off makes the later of two snapshots the one that knows more.
+PINNED = START + 30 * DAY
+
+
+def put(
+    lake: Lake, day: int, rows: dict[str, tuple[int, int]], storage: str, cut_off=None
+) -> Snapshot:
+    """A snapshot of a day: entity -> how many days before it its row is valid from, and its value.
+
+    It is made of what was known by its as_of, or by the cut-off.
+    """
     as_of = START + day * DAY
     CONNECTION.execute(
         "CREATE OR REPLACE TABLE candidate (k VARCHAR, valid_at TIMESTAMP, n BIGINT)"
@@ -36,7 +45,7 @@ def put(lake: Lake, day: int, rows: dict[str, tuple[int, int]], storage: str) ->
         at = (as_of - age * DAY).replace(tzinfo=None)
         CONNECTION.execute("INSERT INTO candidate VALUES (?, ?, ?)", [key, at, value])
     order = PublishOrder(
-        table="load", sql="SELECT * FROM candidate", as_of=as_of, cut_off=as_of, join_keys=("k",),
+        table="load", sql="SELECT * FROM candidate", as_of=as_of, cut_off=cut_off or as_of, join_keys=("k",),
         tenant="default", version="1", fingerprint="f", sources=(), event_time="valid_at",
         storage=storage,
     )  # fmt: skip
@@ -80,8 +89,8 @@ histories = st.lists(
 
 
 @settings(max_examples=12, deadline=None)
-@given(histories, st.sampled_from([None, DAY, 3 * DAY]))
-def test_a_lookup_equals_its_definition_where_entities_come_and_go(history, ttl):
+@given(histories, st.sampled_from([None, DAY, 3 * DAY]), st.sampled_from([None, PINNED]))
+def test_a_lookup_equals_its_definition_where_entities_come_and_go(history, ttl, cut_off):
     """Rules 11, 12 and 20, for both storages, against plain Python."""
     spine = [(key, START + n * DAY / 2) for key in "abcd" for n in range(-1, 12)]
     with tempfile.TemporaryDirectory() as folder:
@@ -89,24 +98,27 @@ def test_a_lookup_equals_its_definition_where_entities_come_and_go(history, ttl)
         for storage in ("full", "changes"):
             lake = Lake(Path(folder) / storage)
             for day, rows in history:
-                put(lake, day, rows, storage)
-            answers.append(looked_up(newest_per_as_of(lake.snapshots("load")), spine, ttl))
+                put(lake, day, rows, storage, cut_off)
+            newest = newest_per_as_of(lake.snapshots("load"))
+            answers.append(looked_up(newest, spine, ttl))
+            known = {(s.as_of - START) // DAY: (s.cut_off, s.published_at) for s in newest}
     published: dict = {}
     for day, rows in history:
         published.pop(day, None)
         published[day] = rows
 
-    expected = [definition(published, ttl, key, at) for key, at in spine]
+    expected = [definition(published, known, ttl, key, at) for key, at in spine]
 
     event(f"statuses: {sorted({row[0] for row in expected})}")
     assert answers[0] == expected
     assert answers[1] == expected
 
 
-def definition(published, ttl, key, at):
-    """The newest row stated by any snapshot, unless the newest snapshot at the moment lacks the entity.
+def definition(published, known, ttl, key, at):
+    """The newest row stated by any snapshot, unless the entity is gone at the moment.
 
-    `published` is day -> rows, in the order of publishing: of rows for the same time the last published counts (rule 13).
+    `known` is day -> what its snapshot was made of, the greater the more.
+    `published` is day -> rows, in the order of publishing: of rows for one time the last published counts (rule 13).
     """
     rows = {
         START + (day - held[key][0]) * DAY: held[key][1]
@@ -116,21 +128,29 @@ def definition(published, ttl, key, at):
     stated = dict(sorted(published.items()))
     found = max((moment for moment in rows if moment <= at), default=None)
     days = [day for day in stated if START + day * DAY <= at]
-    if found is None or is_gone(stated, key, days, found):
+    if found is None or is_gone(stated, known, key, days, found):
         return ("missing", -1, None)
     if ttl is not None and at >= found + ttl:
         return ("expired", -1, found)
     return ("ok", rows[found], found)
 
 
-def is_gone(stated, key, days, found):
-    """Whether the snapshots up to a moment end with some that lack the entity, the first of them after the row."""
-    since = None
-    for day in days[::-1]:
+def is_gone(stated, known, key, days, found):
+    """Whether, of the snapshots up to a moment, one after the row and after those that held the entity lacks it.
+
+    It counts where it knows at least as much as the first known of the snapshots in a row that held it until then.
+    """
+    since = first_known = None
+    held = False
+    for day in days:
         if key in stated[day]:
-            return since is not None and START + since * DAY > found
-        since = day
-    return False
+            first_known = min(first_known, known[day]) if held else known[day]
+            since, held = None, True
+        else:
+            held = False
+            if since is None and first_known is not None and known[day] >= first_known:
+                since = day
+    return since is not None and START + since * DAY > found
 
 
 @pytest.fixture
@@ -162,6 +182,35 @@ def test_a_deleted_entity_is_missing_until_it_is_back(lake, storage):
         ("ok", 2),
     ]
     assert [s.vanished and s.vanished.entities for s in made] == [None, 1, 0]
+
+
+@pytest.mark.parametrize("storage", ["full", "changes"])
+def test_an_entity_learnt_of_by_a_correction_is_not_deleted_by_what_was_made_before(lake, storage):
+    """Rules 9, 11 and 20: a late event of a day long built; only a snapshot made knowing of it can say it is gone."""
+    put(lake, 0, {"b": (0, 1)}, storage, PINNED)
+    later = put(lake, 1, {"b": (0, 1)}, storage, PINNED)
+    corrected = [put(lake, 0, {"a": (0, 7), "b": (0, 1)}, storage, PINNED), later]
+    spine = [("a", START), ("a", START + DAY), ("a", START + 2 * DAY)]
+
+    assert absences(CONNECTION, corrected, f"({relation_sql(corrected)})", ["k"]) is None
+    assert [row[:2] for row in looked_up(corrected, spine)] == [("ok", 7)] * 3
+    assert [row[0] for row in looked_up(corrected, spine, 2 * DAY)] == ["ok", "ok", "expired"]
+    assert looked_up(corrected, spine, engine="equi") == looked_up(corrected, spine)
+    known = [*corrected, put(lake, 2, {"b": (0, 1)}, storage, PINNED)]
+    assert [row[0] for row in looked_up(known, spine)] == ["ok", "ok", "missing"]
+
+
+@pytest.mark.parametrize("known_by", ["cut-off", "published"])
+def test_a_correction_of_the_eve_does_not_undo_a_delete(lake, known_by):
+    """Rule 11: the snapshot that lacks the entity was made when it had long been known."""
+    cut_off = PINNED if known_by == "published" else None
+    made = [put(lake, day, {"a": (0, 1), "b": (0, 1)}, "full", cut_off) for day in range(2)]
+    made.append(put(lake, 2, {"b": (0, 1)}, "full", cut_off))
+    eve = put(lake, 1, {"a": (0, 1), "b": (0, 9)}, "full", PINNED)
+
+    found = looked_up([made[0], eve, made[2]], [("a", START + DAY), ("a", START + 2 * DAY)])
+
+    assert [row[0] for row in found] == ["ok", "missing"]
 
 
 def test_where_nothing_vanished_nothing_is_read_to_find_it_out(lake):

@@ -56,7 +56,10 @@ LISTED = ", ".join(f"('{name}', TIMESTAMPTZ '{at}')" for name, at in SNAPSHOTS.i
 
 def gone(view):
     """What of a view had vanished when, as DuckDB is told (rule 11)."""
-    held = f"(SELECT * FROM (VALUES {LISTED}) AS listed(snapshot_id, as_of))"
+    held = (
+        f"(SELECT snapshot_id, as_of, max(published_at) AS known FROM (VALUES {LISTED}) AS listed(snapshot_id, as_of) "
+        f"JOIN {view['relation']} AS published USING (snapshot_id) GROUP BY ALL)"
+    )
     return f"({render('absences_sql', {**view, 'snapshots_sql': held})})"
 
 

@@ -67,6 +67,19 @@ def test_a_backfill_is_never_served_in_retrospect(lake):
     assert lake.train([(2, hour(47))], "event") == [(2, "z", "ok")]
 
 
+def test_of_two_rows_for_one_time_the_later_published_is_served(lake):
+    """Rule 13: an earlier as_of, corrected after the snapshot that went live was made, states the same time anew."""
+    lake.publish(hour(24), [(1, hour(24), 1, "a")], at=hour(25))
+    later = lake.publish(hour(48), [(1, hour(24), 2, "b")], at=hour(49))
+    lake.publish(hour(24), [(1, hour(24), 3, "c")], at=hour(50))
+
+    online = lake.live(later, at=hour(51))
+
+    assert online[1]["count_7d"] == 3
+    assert lake.train([(1, hour(52))]) == [(3, "c", "ok")]
+    assert lake.train([(1, hour(52))], "event") == [(3, "c", "ok")]
+
+
 def test_a_rollback_serves_again_what_went_live_then(lake):
     """Rules 12 and 21: the older generation as it was written, without what was corrected since."""
     first = lake.publish(hour(24), [(1, hour(24), 7, "a"), (2, hour(24), 5, "a")], at=hour(25))

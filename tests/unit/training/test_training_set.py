@@ -14,6 +14,7 @@ import pytest
 from featmill.contract.catalog import Catalog, Feature, FeatureRef, FeatureTable, JoinKey
 from featmill.contract.types import parse_type
 from featmill.errors import LakeError, SpineError, UsageError
+from featmill.training.recipe import recipe_of
 from featmill.training.request import Recipe
 from featmill.training.training_set import TrainingRequest, build_training_set
 from featmill.warehouse.lake import Lake
@@ -219,3 +220,24 @@ def test_tables_agree_on_a_key_or_are_told_apart(catalog, registry, first, kind,
         recipe.keys  # noqa: B018 - it is the property that refuses
     told = [f"{key.type.sql} in {table.name}" for table in tables for key in table.join_keys]
     assert refused.value.message == f"key key is {' and '.join(told)}"
+
+
+@pytest.mark.parametrize("late", ["load", "other"])
+def test_labels_are_judged_by_the_table_that_had_learnt_least(catalog, late):
+    """Rule 17: of each table its newest cut-off counts, and of these the earliest."""
+    load = catalog.table("load")
+    other = load.model_copy(update={"name": "other"})
+    both = catalog.model_copy(update={"tables": (load, other)})
+    days = {"load": (3, 6), "other": (3, 6)} | {late: (2, 5)}
+
+    class OfDays:
+        """Two snapshots of each table are released."""
+
+        def released_snapshots(self, table):
+            return [snapshot(table=table, day=day) for day in days[table]]
+
+    features = tuple(FeatureRef(view=name, feature="value") for name in ("load", "other"))
+
+    recipe = recipe_of(both, OfDays(), TrainingRequest("spine.csv", "at", features))
+
+    assert recipe.cut_off == datetime(2026, 3, 5, tzinfo=UTC)

@@ -10,10 +10,8 @@
         select correction.* from (
             select * from {{ corrections }} where {{ ingested_at }} <= {{ featmill.cut_off() }}
         ) as correction
-        qualify row_number() over (
-            partition by {{ event_id }}
-            order by {{ ingested_at }} desc, {{ event_at }} desc, md5(to_json(correction)::varchar)
-        ) = 1
+        qualify {{ featmill._with_id(event_id, "row_number() over (partition by " ~ event_id ~ " order by "
+            ~ ingested_at ~ " desc, " ~ event_at ~ " desc, md5(to_json(correction)::varchar)) = 1") }}
     )
     select given.* from (select * from {{ relation }}) as given anti join newest using ({{ event_id }})
     union all by name

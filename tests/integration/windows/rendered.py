@@ -17,7 +17,15 @@ from tests.conftest import REPOSITORY
 #: folder -> macros: all that a feature table's SQL is made of, except what asks dbt or a database.
 _MACROS = {
     "contract": ("_literal", "_microseconds", "_feature_table"),
-    "events": ("_says_zone", "deduplicated", "refusal", "utc", "whole_number", "without_zone"),
+    "events": (
+        "_says_zone",
+        "_with_id",
+        "deduplicated",
+        "refusal",
+        "utc",
+        "whole_number",
+        "without_zone",
+    ),
     "windows": (
         "_aggregate",
         "_aggregate_plan",

@@ -97,7 +97,7 @@ def windows_at(
         ContractError: a feature declares no window.
         KernelRefused: the kernel was asked for by name and cannot hold the values.
         LakeError: the event log has no column for a declared expression.
-        SpineError: a key of the spine is of another kind than the events' (rule 16).
+        SpineError: a key of the spine is spelled otherwise or of another kind than the events' (rule 16).
         UsageError: there is no such engine.
     """
     if not request.features:
@@ -187,7 +187,7 @@ def windows_of(
 
     Raises:
         KernelRefused: the kernel was asked for by name and cannot hold the values.
-        SpineError: a key of the spine is of another kind than the events' (rule 16).
+        SpineError: a key of the spine is spelled otherwise or of another kind than the events' (rule 16).
         UsageError: there is no such engine.
     """
     if how.engine not in get_args(Engine):
@@ -330,6 +330,13 @@ def _check_keys(connection: duckdb.DuckDBPyConnection, spine: str, view: Mapping
         )
     )
     for key in view["keys"]:
+        for side, found in (("the spine", mine), (f"the events of {view['name']}", theirs)):
+            if key not in found:  # DuckDB finds it in any case
+                spelled = next(name for name in found if name.lower() == key.lower())
+                raise SpineError(
+                    f"{side} has no column {key}, it has {spelled}",
+                    hint="name the key as it is declared",
+                )
         if (mine[key] in _TEXTS) != (theirs[key] in _TEXTS):
             raise SpineError(
                 f"key {key} is {mine[key]} in the spine and {theirs[key]} in the events of {view['name']}",

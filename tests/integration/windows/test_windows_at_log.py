@@ -10,7 +10,7 @@ import pytest
 
 from featmill.contract.catalog import Feature, Window
 from featmill.contract.types import parse_type
-from featmill.errors import ContractError, LakeError
+from featmill.errors import ContractError, LakeError, SpineError
 from featmill.training.windows_at import WindowsRequest, index_events, windows_at
 from featmill.warehouse.event_log import EventSource, append_events
 from featmill.warehouse.event_log_index import event_index_root
@@ -155,3 +155,14 @@ def test_what_the_log_does_not_hold_is_named(connection, log):
 def test_a_feature_without_a_window_is_refused(connection, log):
     with pytest.raises(ContractError, match=r"spend\.plain declares no window"):
         windows_at(connection, request(log, feature("plain", "bigint", None)))
+
+
+@pytest.mark.parametrize("engine", ["sql", "kernel"])
+def test_a_key_spelled_otherwise_in_the_spine_is_refused(connection, log, engine):
+    """Rule 16: as a training set does, whose spine must have the column of that very name."""
+    asked = request(log, PAID_5H)
+    (key,) = asked.keys
+    spine = f'SELECT {key} AS "{key.upper()}", * EXCLUDE ({key}) FROM ({asked.spine})'
+
+    with pytest.raises(SpineError, match=f"has no column {key}, it has {key.upper()}"):
+        windows_at(connection, replace(asked, spine=spine), engine=engine)

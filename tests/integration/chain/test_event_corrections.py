@@ -8,7 +8,7 @@ import pytest
 
 from tests.projects.depot_project import SCAN_COLUMNS
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 SCANS = "models/staging/stg_yard__scans.sql"
 #: s02 weighed 20 kg; s06 fell on another day; nobody ever sent s77.

@@ -20,7 +20,7 @@ from featmill.warehouse.event_log_index import event_index_root
 from orchestration import tasks
 from tests.projects.depot_project import SCANS, Depot
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 FEATURES = tuple(
     FeatureRef(view="dock__load", feature=name) for name in ("parcels_24h", "kinds_3d")

@@ -11,7 +11,7 @@ import pytest
 from featmill.warehouse.event_log import event_log_of, events_sql, find_event_log
 from tests.projects.depot_project import TRIPS, Depot, moment
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 FEATURES = "models/features/feat_van__trips.yml"
 DECLARED = "entity: van, join_keys: [van_plate]"

@@ -14,7 +14,7 @@ from featmill.warehouse.iceberg import IcebergMirror, identifier_of
 from featmill.warehouse.lake import relation_sql
 from tests.projects.depot_project import TRIPS
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 NAME = identifier_of("van__trips")
 DECLARATION = "models/features/feat_van__trips.yml"

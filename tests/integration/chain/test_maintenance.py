@@ -13,7 +13,7 @@ from featmill.errors import BuildLocked, UsageError
 from featmill.warehouse.iceberg import IcebergMirror, identifier_of
 from tests.projects.depot_project import Depot
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 
 def command(depot: Depot, *arguments: str):

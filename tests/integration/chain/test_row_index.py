@@ -14,7 +14,7 @@ from featmill.training.training_set import TrainingRequest, open_training_set
 from featmill.warehouse.row_index import index_root
 from tests.projects.depot_project import Depot
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 FEATURES = tuple(
     FeatureRef(view="dock__load", feature=name)

@@ -9,7 +9,7 @@ from featmill.warehouse.identity import content_hash
 from featmill.warehouse.lake import relation_sql
 from tests.projects.depot_project import SCANS, TRIPS
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 DOCKS, VANS = "models/features/feat_dock__load.yml", "models/features/feat_van__trips.yml"
 

@@ -17,7 +17,7 @@ import pytest
 from featmill.cli.main import main
 from tests.projects.depot_project import fresh_depot
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 FEATURE = "dock__load:parcels_24h"
 GOOD = "depot_code,dock_no,left_at\nN,11,2026-03-06 12:00:00\n"

@@ -12,7 +12,7 @@ import pytest
 from featmill.cli.main import main
 from tests.projects.depot_project import fresh_depot
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 LABELS_SQL = (
     "select depot_code, dock_no, left_at, is_late from {{ ref('delays') }} "

@@ -6,7 +6,7 @@ import pytest
 
 from tests.projects.depot_project import SCANS, fresh_depot
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 
 def test_naive_times_are_told_with_source_column_and_rows(tmp_path_factory):

@@ -13,7 +13,7 @@ from orchestration.leakage import find_leaks
 from tests.projects.depot_project import fresh_depot
 from tests.projects.leaky_project import AT, make_leaky
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 MOMENT = datetime.fromisoformat(AT).replace(tzinfo=UTC)
 
 

@@ -11,7 +11,7 @@ from featmill.training.training_set import TrainingRequest, build_training_set
 from featmill.warehouse.released_index import index_released
 from tests.projects.depot_project import fresh_depot
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 EVENTS = 'select *, depot_code as "group", dock_no as "dock no" from {{ ref(\'stg_yard__scans\') }}'
 WINDOWS = """

@@ -19,7 +19,7 @@ from featmill.errors import FeatmillError, NoRelease, SpineError, UsageError
 from featmill.training.training_set import TrainingRequest, build_training_set
 from tests.projects.depot_project import SCANS, fresh_depot, make_depot
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 LOAD = tuple(
     FeatureRef(view="dock__load", feature=name)

@@ -10,7 +10,7 @@ import pytest
 from orchestration.dbt_process import BuildOutcome
 from tests.projects.depot_project import SCANS, Depot
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 TILES = "{{ featmill.tiles(ref('stg_yard__scans'), event_at='scanned_at', event_id='scan_id') }}"
 MODEL = "models/intermediate/int_scans__tiles.sql"

@@ -9,7 +9,7 @@ import pytest
 from featmill.errors import BuildError
 from orchestration import tasks
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 MODEL = "models/training/trn_loads.sql"
 CALL = """

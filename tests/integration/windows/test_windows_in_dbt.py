@@ -8,7 +8,7 @@ import pytest
 from featmill.errors import BuildError, GateFailed
 from orchestration import tasks
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 YML = "models/features/feat_dock__load.yml"
 

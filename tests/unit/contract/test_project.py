@@ -15,7 +15,7 @@ from featmill.contract.manifest import check, load, read_manifest
 from featmill.contract.types import OnlineKind
 from featmill.errors import ContractError, SettingError, UsageError
 
-pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt")]
+pytestmark = [pytest.mark.dbt, pytest.mark.xdist_group("dbt-2")]
 
 ANNOTATION = re.compile(r"# !! (.*)$")
 

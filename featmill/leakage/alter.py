@@ -174,8 +174,20 @@ def _other(column: str, kind: str) -> str:
             f"rtrim(rtrim(CAST(try_cast({column} AS DECIMAL(30, 6)) * 2 + 7 AS VARCHAR), '0'), '.')"
         )
         other = f"CASE WHEN {_POSITION} % 2 = 0 THEN {column} || '~' ELSE {column} END"
-        return f"CASE WHEN {number} IS NULL THEN {other} ELSE {doubled} END"
+        moment = f"try_cast({column} AS TIMESTAMP)"
+        return (
+            f"CASE WHEN {number} IS NOT NULL THEN {doubled} "
+            f"WHEN {moment} IS NOT NULL THEN {_a_day_later(column, moment)} ELSE {other} END"
+        )
     return column
+
+
+def _a_day_later(column: str, moment: str) -> str:
+    """A text that is a moment, a day later and zoned or not as it was: staging refuses what is none."""
+    is_zoned = f"regexp_matches({column}, ':.*(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
+    return (
+        f"CAST({moment} + INTERVAL 1 DAY AS VARCHAR) || CASE WHEN {is_zoned} THEN 'Z' ELSE '' END"
+    )
 
 
 def _shuffled_sql(table: Alterable) -> str:

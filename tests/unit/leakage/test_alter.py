@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 import duckdb
 import pytest
 
-from featmill.leakage.alter import Alteration, Mode, alterable, write_altered
+from featmill.leakage.alter import (
+    _POSITION,
+    Alteration,
+    Mode,
+    _other,
+    alterable,
+    write_altered,
+)
 from featmill.leakage.compare import Built, compare
 from featmill.leakage.moments import default_moment, newest_loaded
 from featmill.leakage.project import Model, SourceTable
@@ -152,3 +159,20 @@ def test_an_entity_that_is_in_one_build_only_is_a_finding_of_the_table(connectio
 
     assert found.column is None
     assert found.message == "not the same entities in 1 row, such as depot S, dock 7: altered"
+
+
+@pytest.mark.parametrize(
+    ("text", "later"),
+    [
+        ("2026-01-31T10:00:00Z", "2026-02-01 10:00:00Z"),
+        ("2026-01-31 10:00:00.000001", "2026-02-01 10:00:00.000001"),
+        ("2026-01-31", "2026-02-01 00:00:00"),
+        ("2026-01-31 10:00:00+02:00", "2026-02-01 08:00:00Z"),
+    ],
+)
+def test_a_text_that_is_a_moment_stays_one(text, later):
+    """Staging would refuse a row whose time was made no time, and the alteration would reach no feature."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        sql = f"SELECT {_other('told', 'VARCHAR')} FROM (SELECT ? AS told, 2 AS {_POSITION})"
+        assert connection.execute(sql, [text]).fetchall() == [(later,)]

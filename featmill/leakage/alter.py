@@ -185,8 +185,10 @@ def _other(column: str, kind: str) -> str:
 def _a_day_later(column: str, moment: str) -> str:
     """A text that is a moment, a day later and zoned or not as it was: staging refuses what is none."""
     is_zoned = f"regexp_matches({column}, ':.*(Z|[+-][0-9]{{2}}(:?[0-9]{{2}})?)$')"
+    zoned = f"timezone('UTC', try_cast({column} AS TIMESTAMPTZ))"
     return (
-        f"CAST({moment} + INTERVAL 1 DAY AS VARCHAR) || CASE WHEN {is_zoned} THEN 'Z' ELSE '' END"
+        f"CASE WHEN {is_zoned} THEN CAST({zoned} + INTERVAL 1 DAY AS VARCHAR) || 'Z' "
+        f"ELSE CAST({moment} + INTERVAL 1 DAY AS VARCHAR) END"
     )
 
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -40,7 +41,7 @@ def indexed(depot) -> Depot:
     return depot
 
 
-def asked(depot: Depot, **options: object) -> TrainingRequest:
+def asked(depot: Depot, **options: Any) -> TrainingRequest:
     spine = depot.root / "spine.csv"
     spine.write_text(
         "depot_code,dock_no,left_at\nN,11,2026-03-05 18:00:00\nN,11,2026-03-05 15:00:00\nN1,1,2026-03-04 18:00:00\n"

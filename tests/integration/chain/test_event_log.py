@@ -100,6 +100,7 @@ def test_a_corrected_event_starts_a_new_generation_and_the_old_snapshot_keeps_it
     assert depot.snapshots("van__trips")[-1].events == "g2@0"
     assert str(kept(depot)[0][3]) == "99.00"
     log = event_log_of(before)
+    assert log is not None
     with duckdb.connect() as connection:
         first = connection.execute(
             f"SELECT min(v1) FILTER (event_id = '1') FROM ({events_sql(log)})"

@@ -15,6 +15,7 @@ from exporters.rows import visible_rows
 from featmill.errors import UsageError
 from featmill.training.absences import absences
 from featmill.training.planner import Join, plan
+from featmill.warehouse.changes import Storage
 from featmill.warehouse.lake import Lake, newest_per_as_of, relation_sql
 from featmill.warehouse.model import Snapshot
 from featmill.warehouse.publisher import PublishOrder, publish
@@ -31,7 +32,7 @@ PINNED = START + 30 * DAY
 
 
 def put(
-    lake: Lake, day: int, rows: dict[str, tuple[int, int]], storage: str, cut_off=None
+    lake: Lake, day: int, rows: dict[str, tuple[int, int]], storage: Storage, cut_off=None
 ) -> Snapshot:
     """A snapshot of a day: entity -> how many days before it its row is valid from, and its value.
 

@@ -26,7 +26,8 @@ def windows(*declared: str) -> tuple[tuple[tuple[str, str], ...], ...]:
     for text in declared:
         first, *others = text.split()
         kind = "calendar" if first in ("day", "week", "month") else "window"
-        found.append(((kind, first), *(tuple(other.split("=")) for other in others)))
+        pairs = [other.partition("=")[::2] for other in others]
+        found.append(((kind, first), *pairs))
     return tuple(found)
 
 

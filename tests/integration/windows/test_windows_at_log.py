@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Literal
 
 import duckdb
 import pytest
@@ -122,7 +123,8 @@ def test_an_entity_that_is_known_without_an_event_has_empty_windows(connection, 
     asked = replace(request(log, KINDS, PAID_5H), entities=known)
     plain = windows_at(connection, request(log, KINDS, PAID_5H)).reader().read_all().to_pylist()
 
-    found = [windows_at(connection, asked, engine=e).reader().read_all() for e in ("sql", "kernel")]
+    engines: tuple[Literal["sql", "kernel"], ...] = ("sql", "kernel")
+    found = [windows_at(connection, asked, engine=e).reader().read_all() for e in engines]
 
     assert found[0].equals(found[1])
     rows = found[0].to_pylist()

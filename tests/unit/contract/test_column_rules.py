@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from featmill.contract.declarations import AGGREGATES
@@ -128,7 +130,8 @@ def test_a_key_may_be_personal_data_and_nothing_else(project):
 
 @pytest.mark.parametrize("aggregate", AGGREGATES)
 def test_an_aggregate_is_known(project, aggregate):
-    needs = {"ratio": {"of": "quantity"}, "last_n": {"n": 5}}.get(aggregate, {})
+    also: dict[str, dict[str, Any]] = {"ratio": {"of": "quantity"}, "last_n": {"n": 5}}
+    needs = also.get(aggregate, {})
     declared = window(aggregate, "lifetime", value="amount", where="amount > 0", scale=2, **needs)
     data_type = "bigint[]" if aggregate == "last_n" else "bigint"
 

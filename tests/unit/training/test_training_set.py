@@ -64,7 +64,7 @@ def catalog() -> Catalog:
 class AllReleased(Registry):
     """How a release comes about is no matter here: what lies in the lake is released."""
 
-    def released_snapshots(self, table):
+    def released_snapshots(self, table, *, at=None, release=None):
         return self.lake.snapshots(table)
 
 
@@ -230,14 +230,16 @@ def test_labels_are_judged_by_the_table_that_had_learnt_least(catalog, late):
     both = catalog.model_copy(update={"tables": (load, other)})
     days = {"load": (3, 6), "other": (3, 6)} | {late: (2, 5)}
 
-    class OfDays:
+    class OfDays(Registry):
         """Two snapshots of each table are released."""
 
-        def released_snapshots(self, table):
+        def released_snapshots(self, table, *, at=None, release=None):
             return [snapshot(table=table, day=day) for day in days[table]]
 
     features = tuple(FeatureRef(view=name, feature="value") for name in ("load", "other"))
 
-    recipe = recipe_of(both, OfDays(), TrainingRequest("spine.csv", "at", features))
+    recipe = recipe_of(
+        both, OfDays(Lake(Path("nowhere"))), TrainingRequest("spine.csv", "at", features)
+    )
 
     assert recipe.cut_off == datetime(2026, 3, 5, tzinfo=UTC)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -184,7 +185,7 @@ def test_ranges_answer_as_slices_do(drawn):
     some = high > low
     if ranges.spread(codes) <= 62:
         bits = ranges.as_bits(codes)
-        tables = ranges.block_tables(bits, np.bitwise_or)
+        tables: Any = ranges.block_tables(bits, np.bitwise_or)  # type: ignore[arg-type]
         held = ranges.extremes(np.append(bits, 0), tables, low[some], high[some], np.bitwise_or)
         assert np.bitwise_count(held).tolist() == [len(set(s)) for s in slices if len(s)]
     for choose in (np.minimum, np.maximum):

@@ -25,6 +25,7 @@ from featmill.warehouse.publisher import PublishOrder, publish
 
 CONNECTION = duckdb.connect(config={"threads": 1})
 CONNECTION.execute("SET TimeZone = 'UTC'")
+STORAGES: tuple[Storage, ...] = ("full", "changes")
 START = datetime(2026, 3, 1, tzinfo=UTC)
 COLUMNS = "code VARCHAR, number INTEGER, valid_at TIMESTAMP, amount DOUBLE, labels VARCHAR[], rates DOUBLE[]"
 #: Keys that read the same when they are run together.
@@ -96,7 +97,7 @@ def publishes(draw: st.DrawFn) -> list[Made]:
 def test_both_storages_read_back_the_same_rows(made, data):
     """Rules 9 and 22, for every snapshot alone, for all, and for any of them together."""
     with tempfile.TemporaryDirectory() as folder:
-        lakes = {storage: Lake(Path(folder) / storage) for storage in ("full", "changes")}
+        lakes = {storage: Lake(Path(folder) / storage) for storage in STORAGES}
         found: dict[str, list[Snapshot]] = {"full": [], "changes": []}
         alone: list[list[Row]] = []
         for one in made:
@@ -121,16 +122,16 @@ def test_both_storages_read_back_the_same_rows(made, data):
             of_each = [
                 {s.snapshot_id: str(s.published_at) for s in side if s.rows} for side in some
             ]
-            stated = dict(read(some[1], moments))
+            stated: dict[str, str] = dict(read(some[1], moments))
             assert {i: t[:19] for i, t in stated.items()} == {
                 i: t[:19] for i, t in of_each[1].items()
             }
 
 
-ROWS = [("a", n, START.replace(tzinfo=None), 1.0, [], []) for n in range(8)]
+ROWS: list[tuple] = [("a", n, START.replace(tzinfo=None), 1.0, [], []) for n in range(8)]
 
 
-def on(day: int, rows: Sequence[Row] = ROWS, **amounts: float) -> list[Row]:
+def on(day: int, rows: Sequence[Row] = ROWS, **amounts: Any) -> list[Row]:
     """The rows valid from a day, some with another amount, by their number as `n3=2.0`."""
     at = START.replace(tzinfo=None) + timedelta(days=day)
     return [(*row[:2], at, amounts.get(f"n{row[1]}", row[3]), *row[4:]) for row in rows]
@@ -216,7 +217,10 @@ def test_a_chain_begins_anew_when_it_is_long(lake):
 
 
 def test_a_chain_begins_anew_when_its_changes_outgrow_the_rows(lake):
-    made = [put(lake, day, on(day, **{f"n{n}": float(day) for n in range(6)})) for day in range(4)]
+    def of(day: int) -> dict[str, Any]:
+        return {f"n{n}": float(day) for n in range(6)}
+
+    made = [put(lake, day, on(day, **of(day))) for day in range(4)]
 
     assert [s.change and s.change.chain_rows for s in made] == [None, 6, 12, None]
     assert 18 > MAX_CHAIN_SHARE * 8 >= 12

@@ -36,9 +36,14 @@ def commit(folder, word):
 
 def test_a_commit_is_read_once(tmp_path, monkeypatch):
     """A backfill of n dates must not read n times n commits."""
-    read = []
+    read: list[int] = []
     parse = delta_log._commit
-    monkeypatch.setattr(delta_log, "_commit", lambda *a: (read.append(a[1]), parse(*a))[1])
+
+    def watched(location, version, text):
+        read.append(version)
+        return parse(location, version, text)
+
+    monkeypatch.setattr(delta_log, "_commit", watched)
     for word in ("a", "b", "c"):
         commit(tmp_path, word)
         assert Versions.of(tmp_path).said[-1][1] == word

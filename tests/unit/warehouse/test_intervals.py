@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import duckdb
 import pytest
@@ -91,7 +92,7 @@ MINUTES = st.integers(0, 6)
 def test_late_rows_are_those_that_a_build_would_read_now_and_did_not_then(rows, cuts, is_timed):
     """Rules 4 and 9: ingested after the cut-off, happened before as_of; unknown times of an event count."""
 
-    def at(minute: int | None) -> datetime | None:
+    def at(minute: int | None) -> Any:
         return None if minute is None else DAY + timedelta(minutes=minute)
 
     source = SCANS if is_timed else replace(SCANS, event_at=None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pytest
 
 from featmill.governance.erasure import erase
-from featmill.warehouse import changes
+from featmill.warehouse import changes, comparison
 from featmill.warehouse.kept_candidates import kept_relation
 from featmill.warehouse.lake import Lake, relation_sql
 from featmill.warehouse.publisher import PublishOrder, publish
@@ -30,7 +31,7 @@ class Depot:
     def copy(self) -> str:
         return kept_relation("load", self.lake.location("load"))
 
-    def put(self, day: int, storage: changes.Storage = "changes", **amounts: float):
+    def put(self, day: int, storage: changes.Storage = "changes", **amounts: Any):
         """Ten docks, valid from the day; `n3=2.0` gives one another amount, `n3=None` leaves it out."""
         rows = [(n, amounts.get(f"n{n}", 1.0)) for n in range(10)]
         values = ", ".join(f"({n}, {amount}::DOUBLE)" for n, amount in rows if amount is not None)
@@ -65,7 +66,7 @@ def depot(tmp_path) -> Depot:
 def lake_reads(monkeypatch) -> list[str]:
     """The snapshots whose base was read from the lake."""
     read: list[str] = []
-    compare = changes.compare_with_lake
+    compare = comparison.compare_with_lake
 
     def watched(cursor, candidate, base, wanted):
         read.append(base.snapshot_id)
@@ -75,7 +76,14 @@ def lake_reads(monkeypatch) -> list[str]:
     return read
 
 
-DAYS = [{}, {"n3": 2.0}, {"n3": 2.0, "n4": None}, {"n5": -0.0}, {"n5": 0.0}, {"n1": float("nan")}]
+DAYS: list[dict[str, float | None]] = [
+    {},
+    {"n3": 2.0},
+    {"n3": 2.0, "n4": None},
+    {"n5": -0.0},
+    {"n5": 0.0},
+    {"n1": float("nan")},
+]
 
 
 def test_a_kept_base_is_not_read_back_and_gives_the_same_identity(tmp_path, lake_reads):
@@ -83,7 +91,9 @@ def test_a_kept_base_is_not_read_back_and_gives_the_same_identity(tmp_path, lake
     for folder in ("kept", "full"):
         (tmp_path / folder).mkdir()
     kept, full = Depot(tmp_path / "kept"), Depot(tmp_path / "full")
-    days = [{k: f"'{v}'" if v is not None else None for k, v in of.items()} for of in DAYS]
+    days: list[dict[str, Any]] = [
+        {k: f"'{v}'" if v is not None else None for k, v in of.items()} for of in DAYS
+    ]
 
     made = [kept.put(day, **of) for day, of in enumerate(days)]
     whole = [full.put(day, "full", **of) for day, of in enumerate(days)]

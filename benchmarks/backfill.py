@@ -26,7 +26,7 @@ from typing import Any
 from benchmarks.harness import Measured, Outcome, check_goals, cpu_seconds, peak_mib
 
 #: Size -> (dates, events, days of data).
-SIZES = {"s": (10, 20_000, 40), "m": (90, 200_000, 120)}
+SIZES = {"s": (10, 20_000, 40), "m": (90, 200_000, 120), "l": (90, 1_000_000, 120)}
 END = datetime(2026, 1, 1, tzinfo=UTC)
 #: Dates that count as the start and as the end.
 EDGE = 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -19,7 +19,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from featmill.errors import FeatmillError
+from featmill.errors import FeatmillError, UsageError
 
 #: A pipe has no width: wide enough there that no id is cut.
 _PIPE_WIDTH = 160
@@ -36,6 +36,21 @@ ProjectDir = Annotated[
         file_okay=False,
     ),
 ]
+
+
+def key_values(given: Sequence[str]) -> dict[str, str]:
+    """What `--key column=value`, repeated, says.
+
+    Raises:
+        UsageError: one is not column=value.
+    """
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--key {text} is not column=value")
+        found[name] = value
+    return found
 
 
 def report(error: FeatmillError) -> None:

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from featmill.cli import console
 from featmill.cli.console import ProjectDir
-from featmill.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +78,7 @@ def erase(
     from orchestration import tasks
     from orchestration.maintenance import erase_entity
 
-    wanted = _pairs(key)
+    wanted = console.key_values(key)
     if not yes:
         typer.confirm(f"Erase {', '.join(key)} for good?", abort=True)
     settings = load_settings(project_dir)
@@ -111,16 +110,6 @@ def forget(
 
     training_pins.forget(open_registry(load_settings(project_dir).lake_dir).lake, manifest)
     console.out.print(f"forgotten: {manifest}", soft_wrap=True)
-
-
-def _pairs(given: Sequence[str]) -> dict[str, str]:
-    pairs = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not (name and equals):
-            raise UsageError(f"--key: {text!r} is not column=value")
-        pairs[name] = value
-    return pairs
 
 
 def _say_training_sets(manifests: Sequence[str]) -> None:

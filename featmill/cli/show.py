@@ -12,7 +12,6 @@ from featmill.cli.console import ProjectDir
 from featmill.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
 _FORMATS = "2026-01-31 or 2026-01-31T06:00:00Z"
@@ -46,7 +45,7 @@ def show(
             hint=f"published: {', '.join(published) or 'nothing yet'}",
         )
     chosen = choose_snapshot(registry, table, snapshot_id=snapshot, at=_moment(at))
-    found = read_rows(chosen, _keys(key or []), limit)
+    found = read_rows(chosen, console.key_values(key or []), limit)
     listed = Table(title=f"{table}, snapshot {chosen.snapshot_id}", title_justify="left")
     for column in found.columns[:-1]:
         listed.add_column(column, overflow="fold")
@@ -58,13 +57,6 @@ def show(
     lost = registry.lake.erased(table).get(chosen.snapshot_id)
     if lost is not None:
         console.out.print(f"erased: {lost:,} rows were erased from this snapshot or blanked in it")
-
-
-def _keys(given: Sequence[str]) -> dict[str, str]:
-    wrong = [text for text in given if "=" not in text]
-    if wrong:
-        raise UsageError(f"--key {wrong[0]} is not column=value")
-    return dict(text.split("=", 1) for text in given)
 
 
 def _moment(text: str | None) -> datetime | None:

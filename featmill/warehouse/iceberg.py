@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from featmill.errors import LakeError, SchemaChanged, SettingError
-from featmill.warehouse.columns import literal, quote
+from featmill.warehouse.columns import literal
+from featmill.warehouse.delta_files import empty_relation_sql
 from featmill.warehouse.lake import SNAPSHOT_COLUMN, relation_sql
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class IcebergMirror:
             )
         paths = [_path(task.file.file_path) for task in tasks]
         if not paths:  # a file without rows is not planned
-            return _empty_sql(table.schema().as_arrow())
+            return empty_relation_sql(table.schema().as_arrow())
         listed = ", ".join(literal(path) for path in paths)
         return f"SELECT * FROM read_parquet([{listed}], union_by_name=true)"
 
@@ -242,15 +243,6 @@ def identifier_of(table: str, version: str = "1", tenant: str = "default") -> st
 def _identifier(snapshot: Snapshot) -> str:
     location = Path(snapshot.location)  # <lake>/<tenant>/<table>/v<version>
     return identifier_of(snapshot.table, location.name.removeprefix("v"), location.parents[1].name)
-
-
-def _empty_sql(schema: pa.Schema) -> str:
-    import duckdb
-
-    with duckdb.connect() as connection:
-        described = connection.from_arrow(schema.empty_table()).description
-    listed = ", ".join(f"NULL::{column[1]} AS {quote(str(column[0]))}" for column in described)
-    return f"SELECT {listed} WHERE false"
 
 
 def _summary(snapshot: Snapshot) -> dict[str, str]:

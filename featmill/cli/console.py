@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,23 @@ def key_values(given: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"--key {text} is not column=value")
         found[name] = value
     return found
+
+
+def moment(text: str) -> datetime:
+    """A moment in time travel: `2026-03-05` is its midnight in UTC, anything finer needs its zone (rule 1).
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found is None or (found.tzinfo is None and len(text) != len("2026-03-05")):
+        raise UsageError(
+            f"--at: {text!r} is no moment", hint="2026-03-05, or 2026-03-05T06:30:00+00:00"
+        )
+    return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
 
 
 def report(error: FeatmillError) -> None:

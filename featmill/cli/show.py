@@ -12,7 +12,7 @@ from featmill.cli.console import ProjectDir
 from featmill.errors import UsageError
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    pass
 
 _FORMATS = "2026-01-31 or 2026-01-31T06:00:00Z"
 
@@ -44,7 +44,9 @@ def show(
             f"no feature table {table!r} is published",
             hint=f"published: {', '.join(published) or 'nothing yet'}",
         )
-    chosen = choose_snapshot(registry, table, snapshot_id=snapshot, at=_moment(at))
+    chosen = choose_snapshot(
+        registry, table, snapshot_id=snapshot, at=None if at is None else console.moment(at)
+    )
     found = read_rows(chosen, console.key_values(key or []), limit)
     listed = Table(title=f"{table}, snapshot {chosen.snapshot_id}", title_justify="left")
     for column in found.columns[:-1]:
@@ -57,16 +59,3 @@ def show(
     lost = registry.lake.erased(table).get(chosen.snapshot_id)
     if lost is not None:
         console.out.print(f"erased: {lost:,} rows were erased from this snapshot or blanked in it")
-
-
-def _moment(text: str | None) -> datetime | None:
-    from datetime import UTC, datetime
-
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"--at {text} is not a moment", hint=f"such as {_FORMATS}") from error
-    is_day = len(text) == len("2026-01-31")
-    return moment.replace(tzinfo=UTC) if is_day else moment

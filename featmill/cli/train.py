@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,7 +101,7 @@ def train(
         zone=zone,
         service=service,
         project=settings.root,
-        at=None if at is None else moment(at),
+        at=None if at is None else console.moment(at),
         label=_label(label_horizon, label_at, immature, declared),
         **more,
     )
@@ -157,23 +156,6 @@ def wanted_features(
             "no feature was asked for", hint="give --service NAME or --features view:feature,..."
         )
     return tuple(dict.fromkeys(found))
-
-
-def moment(text: str) -> datetime:
-    """A moment in time travel: `2026-03-05` is its midnight in UTC, anything finer needs its zone (rule 1).
-
-    Raises:
-        UsageError: it is neither.
-    """
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        found = None
-    if found is None or (found.tzinfo is None and len(text) != len("2026-03-05")):
-        raise UsageError(
-            f"--at: {text!r} is no moment", hint="2026-03-05, or 2026-03-05T06:30:00+00:00"
-        )
-    return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
 
 
 def _opened(

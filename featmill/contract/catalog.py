@@ -77,6 +77,17 @@ class Feature(Frozen):
     drift: dict[str, Any] | None = None
 
 
+class OnlineSelection(Frozen):
+    """Which entities of a table go online: those that `where` holds for, and of these the `top` greatest by `by`.
+
+    `where` and `by` are SQL over the table's columns and `as_of`, the moment of the snapshot. None leaves a part out.
+    """
+
+    where: str | None = None
+    top: int | None = None
+    by: str | None = None
+
+
 class FeatureTable(Frozen):
     """One feature table, known to readers as `name`.
 
@@ -107,6 +118,7 @@ class FeatureTable(Frozen):
     access: str = "protected"
     formats: tuple[str, ...] = ("delta",)
     index: bool = False
+    selection: OnlineSelection | None = None
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -136,13 +148,64 @@ class FeatureRef(Frozen):
         return f"{self.view}:{self.feature}"
 
 
+class RequestField(Frozen):
+    """What a caller sends with each row, beside the join keys."""
+
+    name: str
+    type: FeatureType
+
+
+class RequestFeature(Frozen):
+    """A feature computed when it is asked for: `sql` over request fields, the service's stored features and `as_of`.
+
+    The same expression runs over a spine in training, with `as_of` the row's time (rule 2). A stored feature is called
+    by its name, or `view__feature` where two views of the service have one of that name.
+    """
+
+    name: str
+    type: FeatureType
+    sql: str
+    description: str = ""
+
+
+class Fallback(Frozen):
+    """Where a value comes from when its own row is not there: another stored feature of the same entities."""
+
+    feature: FeatureRef
+    source: FeatureRef
+
+
+class ServingPolicy(Frozen):
+    """How a service is read and how it degrades.
+
+    An answer is due within `deadline`. A row read less than `cache_ttl` ago is answered from memory as it was (None: no
+    cache), an entity that was not there less than `negative_ttl` ago is not asked for again; each is varied by
+    `jitter`, a fraction, so that rows read together do not expire together. While the store is unreachable or late a
+    row read less than `stale_for` ago is answered `stale` (None: never), then come fallbacks and defaults. After
+    `failures` in a row the store is left alone for `pause`.
+    """
+
+    deadline: timedelta = timedelta(milliseconds=25)
+    cache_ttl: timedelta | None = None
+    negative_ttl: timedelta | None = None
+    stale_for: timedelta | None = None
+    entities: int = 100_000
+    jitter: float = 0.1
+    failures: int = 5
+    pause: timedelta = timedelta(milliseconds=500)
+
+
 class FeatureService(Frozen):
-    """A dbt exposure `type: ml`: the features a model reads."""
+    """A dbt exposure `type: ml`: the features a model reads, and how they are served."""
 
     name: str
     description: str
     owner: str | None
     features: tuple[FeatureRef, ...]
+    request_fields: tuple[RequestField, ...] = ()
+    request_features: tuple[RequestFeature, ...] = ()
+    fallbacks: tuple[Fallback, ...] = ()
+    policy: ServingPolicy = ServingPolicy()
 
 
 class Source(Frozen):

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
+    import pyarrow as pa
+
     from featmill.online.connection import OnlineTarget
+    from featmill.online.plan import ViewPlan
     from featmill.online.row_bytes import Bytes
 
     OnReply = Callable[[Any], None]
@@ -138,6 +141,68 @@ class Pipeline:
         self.sent_bytes += rest.nbytes
         while rest:
             rest = rest[self._step(rest) :]
+
+    def send_rows(
+        self,
+        plan: ViewPlan,  # noqa: ARG002 - what the rows' keys are made of, which says their nodes
+        rows: pa.RecordBatch,
+        encode: Callable[[pa.RecordBatch], Bytes],
+        on_reply: OnReply | None = None,
+        *,
+        replies_per_row: int = 1,
+    ) -> None:
+        """Send what `encode` makes of rows, each row's commands to the node that holds its key.
+
+        Args:
+            plan: the rows' view.
+            rows: the rows; in a cluster they are encoded in several parts.
+            encode: gives `replies_per_row` commands a row, in the rows' order.
+            on_reply: given each reply; the order among rows of different nodes is not theirs.
+            replies_per_row: how many replies each row's commands have.
+
+        Raises:
+            OnlineRefused: a command, of these or an earlier call, was answered with an error.
+            OnlineUnreachable: the connection broke.
+        """
+        self.send(encode(rows), rows.num_rows * replies_per_row, on_reply)
+
+    def send_keys(
+        self,
+        keys: pa.LargeBinaryArray,
+        encode: Callable[[pa.LargeBinaryArray], Bytes],
+        on_reply: OnReply | None = None,
+        *,
+        replies_per_key: int = 1,
+    ) -> None:
+        """As `send_rows`, of bare Redis keys."""
+        self.send(encode(keys), len(keys) * replies_per_key, on_reply)
+
+    def send_key(
+        self,
+        key: bytes,  # noqa: ARG002 - says the node
+        commands: bytes,
+        replies: int,
+        on_reply: OnReply | None = None,
+        *,
+        after_all: bool = False,
+    ) -> None:
+        """Send commands about one key to the node that holds it.
+
+        Args:
+            key: the Redis key.
+            commands: RESP bytes of the commands.
+            replies: how many replies they have.
+            on_reply: given each reply, in order.
+            after_all: only once every node has answered all that was sent before, without an error:
+                so a journal's mark can only be there if what it counts is.
+
+        Raises:
+            OnlineRefused: a command, of these or an earlier call, was answered with an error.
+            OnlineUnreachable: the connection broke.
+        """
+        if after_all:
+            self.finish()
+        self.send(commands, replies, on_reply)
 
     def finish(self) -> None:
         """Wait for the reply of everything sent.

@@ -79,6 +79,16 @@ class Settings(BaseSettings):
         return self.home_dir / "online"
 
     @property
+    def api_keys(self) -> Path:
+        """The hashes of the API keys of `featmill serve`; only its owner can read it."""
+        return self.home_dir / "serving" / "keys.json"
+
+    @property
+    def served_log(self) -> Path:
+        """The folder of the log of served features, where one is kept."""
+        return self.home_dir / "serving" / "served"
+
+    @property
     def manifest(self) -> Path:
         """dbt's manifest of the project."""
         return self.root / "target" / "manifest.json"

@@ -10,6 +10,7 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -277,9 +278,16 @@ _HOMES = {
     "LabelDeclaration": "of a model of labels",
 }
 
+#: What stands within one of these.
+_WITHIN = {
+    "PolicyDeclaration": "`feature_service.policy`: how a service is read and how it degrades.",
+    "RequestFeatureDeclaration": "`feature_service.request_features.<name>`: computed when asked for.",
+    "SelectionDeclaration": "`feature_table.selection`: which entities go online.",
+}
+
 
 def _contract() -> Iterator[str]:
-    from featmill.contract import declarations
+    from featmill.contract import declarations, serving_declarations
 
     yield "What may stand under `config.meta`. Any other key there is an error of `featmill check`, with file and line."
     yield "What dbt has a word for is said in dbt's own: description, `data_type` under an enforced contract, group and"
@@ -296,6 +304,15 @@ def _contract() -> Iterator[str]:
         yield from _table(("key", "default", "expected"), rows)
         elsewhere = ((_code(k), v) for k, v in sorted(model.ELSEWHERE.items()))
         yield from _table(("not here", "but"), elsewhere)
+    for name, what in _WITHIN.items():
+        model = getattr(serving_declarations, name)
+        title, _, meaning = what.partition(":")
+        yield f"## {title}"
+        yield ""
+        yield f"Under `config.meta`:{meaning}"
+        yield ""
+        rows = (_declared_key(name, field) for name, field in model.model_fields.items())
+        yield from _table(("key", "default", "expected"), rows)
     yield "## Aggregates"
     yield ""
     yield ", ".join(_code(name) for name in declarations.AGGREGATES) + "."
@@ -306,6 +323,10 @@ def _declared_key(name: str, field: Any) -> tuple[str, ...]:  # noqa: ANN401 - p
     words = f"one of {', '.join(map(_code, choices))}" if choices else field.description or ""
     if field.is_required():
         default = "required"
+    elif isinstance(field.default, timedelta):
+        default = _code(f"{field.default // timedelta(milliseconds=1)}ms")
+    elif field.default == {}:
+        default = ""
     elif isinstance(field.default, bool):
         default = _code(str(field.default).lower())
     else:

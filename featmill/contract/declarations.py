@@ -191,6 +191,9 @@ class FeatureTableDeclaration(Declaration):
         default="auto", description="auto, full or changes"
     )
     index: bool = Field(default=False, description="true or false")
+    selection: dict[str, Any] | None = Field(
+        default=None, description="a mapping of where, top and by: which entities go online"
+    )
     formats: Formats = Field(
         default=("delta",), description="a list of delta and iceberg, with delta: [delta, iceberg]"
     )
@@ -261,6 +264,19 @@ class FeatureServiceDeclaration(Declaration):
 
     features: Names | None = Field(
         default=None, description="a list of view:feature, or no key at all for every feature"
+    )
+    request_fields: dict[str, str] = Field(
+        default={}, description="a mapping of what a caller sends to its type: {cart_value: DOUBLE}"
+    )
+    request_features: dict[str, Any] = Field(
+        default={}, description="a mapping of name to {data_type, sql}: computed when asked for"
+    )
+    fallbacks: dict[str, str] = Field(
+        default={},
+        description="a mapping of view:feature to the view:feature that stands in for it",
+    )
+    policy: dict[str, Any] | None = Field(
+        default=None, description="a mapping of deadline, cache_ttl, stale_for and others"
     )
 
 

@@ -5,7 +5,7 @@ Every part that can be read is here, so that one mistake never hides another.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from featmill.contract.declaration_reader import read_declaration
@@ -15,13 +15,18 @@ from featmill.contract.declarations import (
     FeatureTableDeclaration,
 )
 from featmill.contract.problems import Mistake
+from featmill.contract.serving_declarations import (
+    PolicyDeclaration,
+    RequestFeatureDeclaration,
+    SelectionDeclaration,
+)
 from featmill.contract.types import parse_type
 from featmill.errors import ContractError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from featmill.contract.nodes import ColumnNode, ExposureNode, Manifest, ModelNode
+    from featmill.contract.nodes import ColumnNode, ExposureNode, Manifest, ModelNode, Place
     from featmill.contract.types import FeatureType
 
 #: What a candidate's name starts with and its readers' name does not.
@@ -56,6 +61,7 @@ class DeclaredTable:
     declaration: FeatureTableDeclaration
     columns: tuple[DeclaredColumn, ...]
     publish_nodes: tuple[ModelNode, ...]
+    selection: SelectionDeclaration | None = None
 
     @property
     def name(self) -> str:
@@ -92,10 +98,12 @@ class DeclaredTable:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredService:
-    """An exposure `type: ml`."""
+    """An exposure `type: ml`, with what its declaration holds mappings for."""
 
     exposure: ExposureNode
     declaration: FeatureServiceDeclaration
+    policy: PolicyDeclaration
+    request_features: Mapping[str, RequestFeatureDeclaration]
 
     def mistake(self, message: str, expected: str, *path: str | int) -> Mistake:
         """A mistake of the service, at a key of its exposure."""
@@ -164,7 +172,14 @@ def _table(
     columns = tuple(
         _column(column, model, declaration, has_roles, report) for column in model.columns
     )
-    return DeclaredTable(model, declaration, columns, publish_nodes)
+    selection = None
+    if declaration.selection is not None:
+        there = model.place("config", "meta", "feature_table", "selection")
+        raw = declaration.selection
+        selection, found = read_declaration(SelectionDeclaration, raw, there, model.label)
+        for mistake in found:
+            report(mistake)
+    return DeclaredTable(model, declaration, columns, publish_nodes, selection)
 
 
 def _column(
@@ -208,4 +223,21 @@ def _service(exposure: ExposureNode, report: Callable[[Mistake], None]) -> Decla
     declaration, found = read_declaration(FeatureServiceDeclaration, raw, place, exposure.name)
     for mistake in found:
         report(mistake)
-    return DeclaredService(exposure, declaration)
+    policy, found = read_declaration(
+        PolicyDeclaration, declaration.policy or {}, _below(place, "policy"), exposure.name
+    )
+    for mistake in found:
+        report(mistake)
+    request_features = {}
+    for name, written in declaration.request_features.items():
+        there = _below(place, "request_features", name)
+        subject = f"{exposure.name}.{name}"
+        feature, found = read_declaration(RequestFeatureDeclaration, written, there, subject)
+        for mistake in found:
+            report(mistake)
+        request_features[name] = feature
+    return DeclaredService(exposure, declaration, policy, request_features)
+
+
+def _below(place: Place, *keys: str) -> Place:
+    return replace(place, path=(*place.path, *keys))

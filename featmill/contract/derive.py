@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING
 
 from featmill.contract.catalog import (
     Catalog,
+    Fallback,
     Feature,
     FeatureService,
     FeatureTable,
     JoinKey,
+    OnlineSelection,
+    RequestFeature,
+    RequestField,
+    ServingPolicy,
     Source,
     Window,
 )
-from featmill.contract.services import features_of
+from featmill.contract.services import features_of, parse_reference
 from featmill.contract.types import parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from featmill.contract.declared import Declared, DeclaredColumn, DeclaredTable
+    from featmill.contract.declared import Declared, DeclaredColumn, DeclaredService, DeclaredTable
     from featmill.contract.nodes import Manifest
     from featmill.contract.types import FeatureType
 
@@ -28,25 +33,43 @@ if TYPE_CHECKING:
 def derive(declared: Declared) -> Catalog:
     """Build the catalogue: tables and services by name, of a versioned table the latest first."""
     tables = [_table(table, declared.manifest) for table in declared.tables]
-    services = (
-        FeatureService(
-            name=service.exposure.name,
-            description=service.exposure.description,
-            owner=service.exposure.owner,
-            features=features_of(service, declared),
-        )
-        for service in declared.services
-    )
     used = {source for table in tables for source in table.sources}
     return Catalog(
         project=declared.manifest.project,
         tables=tuple(sorted(tables, key=lambda t: (t.name, not t.is_latest, t.version or ""))),
-        services=tuple(sorted(services, key=lambda service: service.name)),
+        services=tuple(
+            sorted((_service(s, declared) for s in declared.services), key=lambda s: s.name)
+        ),
         sources=tuple(
             Source(unique_id=unique_id, name=source.name, loaded_at=source.loaded_at)
             for unique_id, source in sorted(declared.manifest.sources.items())
             if unique_id in used
         ),
+    )
+
+
+def _service(service: DeclaredService, declared: Declared) -> FeatureService:
+    exposure, declaration = service.exposure, service.declaration
+    return FeatureService(
+        name=exposure.name,
+        description=exposure.description,
+        owner=exposure.owner,
+        features=features_of(service, declared),
+        request_fields=tuple(
+            RequestField(name=name, type=parse_type(data_type))
+            for name, data_type in declaration.request_fields.items()
+        ),
+        request_features=tuple(
+            RequestFeature(
+                name=name, type=parse_type(f.data_type), sql=f.sql, description=f.description
+            )
+            for name, f in service.request_features.items()
+        ),
+        fallbacks=tuple(
+            Fallback(feature=parse_reference(feature), source=parse_reference(source))
+            for feature, source in declaration.fallbacks.items()
+        ),
+        policy=ServingPolicy(**service.policy.model_dump()),
     )
 
 
@@ -71,11 +94,16 @@ def _table(table: DeclaredTable, manifest: Manifest) -> FeatureTable:
         access=(publish_node or model).access,
         formats=table.declaration.formats,
         index=table.declaration.index,
+        selection=_selection(table),
         description=model.description,
         tags=model.tags,
         features=tuple(_feature(column, table) for column in table.features),
         sources=tuple(a for a in manifest.ancestors(model.unique_id) if a in manifest.sources),
     )
+
+
+def _selection(table: DeclaredTable) -> OnlineSelection | None:
+    return None if table.selection is None else OnlineSelection(**table.selection.model_dump())
 
 
 def _join_keys(table: DeclaredTable) -> Iterator[JoinKey]:

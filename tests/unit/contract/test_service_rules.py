@@ -139,4 +139,7 @@ def test_an_unknown_key_of_a_service(services):
     services.exposures = [exposure("ranking", "user__buys", config={"meta": meta})]
 
     assert services.mistakes() == ["ranking: unknown key 'feature'", "ranking: unknown key 'owner'"]
-    assert services.expected() == ["features", "dbt's own owner of the exposure"]
+    assert services.expected() == [
+        "one of features, request_fields, request_features, fallbacks, policy; did you mean features?",
+        "dbt's own owner of the exposure",
+    ]

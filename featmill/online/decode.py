@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from featmill.contract.types import OnlineKind
 from featmill.online.plan import KEY_TYPES
-from featmill.online.values import NANOS_TAG, SECONDS_TAG, TAGS
+from featmill.online.wire_format import NANOS_TAG, SECONDS_TAG, TAGS
 
 if TYPE_CHECKING:
     from featmill.online.plan import ViewPlan

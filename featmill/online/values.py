@@ -21,6 +21,7 @@ from featmill.online.row_bytes import (
     fixed_bytes,
     varint,
 )
+from featmill.online.wire_format import NANOS_TAG, SECONDS_TAG, TAGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,21 +29,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from featmill.online.row_bytes import Bytes, Lengths, Mask
-
-#: The tag of each kind's field of `Value`: field number and wire type.
-TAGS: dict[OnlineKind, int] = {
-    OnlineKind.BYTES: 0x0A,
-    OnlineKind.STRING: 0x12,
-    OnlineKind.INT32: 0x18,
-    OnlineKind.INT64: 0x20,
-    OnlineKind.DOUBLE: 0x29,
-    OnlineKind.FLOAT: 0x35,
-    OnlineKind.BOOL: 0x38,
-    OnlineKind.UNIX_TIMESTAMP: 0x40,
-}
-
-#: Tags of the two fields of protobuf's `Timestamp`.
-SECONDS_TAG, NANOS_TAG = 0x08, 0x10
 
 _MICROS = 1_000_000
 _NANOS_A_MICRO = 1_000

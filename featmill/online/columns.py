@@ -1,0 +1,78 @@
+"""What the store answered, decoded a column at a time.
+
+The replies of one column are Feast `Value` messages, one an entity. Few of them are decoded one by
+one (`one_value`); of many, the bytes are joined and decoded as one array. Both give the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from featmill.contract.types import OnlineKind
+from featmill.errors import EncodingError
+from featmill.online.one_value import described, event_time, moment_of, value_decoder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import pyarrow as pa
+
+    from featmill.contract.types import FeatureType
+
+#: From here on arrays are faster than one value after the other; below, making them costs more.
+_MANY = 48
+
+#: Python's own slices and decoders are as fast as Arrow's for these.
+_ONE_BY_ONE = frozenset({OnlineKind.STRING, OnlineKind.BYTES})
+
+
+def decode_values(
+    column: FeatureType, replies: Sequence[bytes | None], name: str = ""
+) -> list[Any]:
+    """The Python value of each reply of a column; None for a NULL and for an absent field.
+
+    `name` is what an error calls the column.
+
+    Raises:
+        EncodingError: a reply is no Feast value of the column's type.
+    """
+    if len(replies) < _MANY or column.kind in _ONE_BY_ONE or column.is_list:
+        decode = value_decoder(column, name)
+        return [decode(reply) for reply in replies]
+    from featmill.online.reply_arrays import Replies, numbers
+
+    found, what = Replies(replies), described(column, name)
+    dense = numbers(column, found, what).tolist()
+    moment = moment_of(column)
+    if moment is None:
+        return found.spread(dense)
+    try:
+        return found.spread([moment(number) for number in dense])
+    except (OverflowError, ValueError, OSError) as error:
+        raise EncodingError(f"{what} holds a moment out of range online: {error}") from error
+
+
+def decode_array(column: FeatureType, replies: Sequence[bytes | None], name: str = "") -> pa.Array:
+    """The values of a column as Arrow: what `decode_values` gives, in the type's own shape.
+
+    A DATE is date32, another moment a timestamp in microseconds, UTC.
+
+    Raises:
+        EncodingError: a reply is no Feast value of the column's type.
+    """
+    from featmill.online.reply_arrays import Replies, arrow_values
+
+    return arrow_values(column, Replies(replies), described(column, name))
+
+
+def decode_event_times(replies: Sequence[bytes | None]) -> list[int | None]:
+    """The event time of each row in microseconds since 1970; None for a row that is not there.
+
+    Raises:
+        EncodingError: a reply is no `Timestamp` message.
+    """
+    if len(replies) < _MANY:
+        return [event_time(reply) for reply in replies]
+    from featmill.online.reply_arrays import event_micros
+
+    return event_micros(replies)

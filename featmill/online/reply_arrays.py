@@ -1,0 +1,209 @@
+"""Many replies of one column decoded at once: the bytes are joined, and read as matrices.
+
+A NULL and an absent field take no bytes, so the joined bytes hold the values that are there and
+nothing else: *dense* arrays, which `Replies` spreads over all rows again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from featmill.contract.types import OnlineKind
+from featmill.errors import EncodingError
+from featmill.online.one_value import SECONDS_A_DAY, is_date, moment_of, no_event_time, not_a_value
+from featmill.online.row_bytes import binary_data, binary_lengths
+from featmill.online.wire_format import NANOS_TAG, NULL_SECONDS, SECONDS_TAG, TAGS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from featmill.contract.types import FeatureType
+    from featmill.online.row_bytes import Bytes, Lengths, Mask
+
+_VARINT_BYTES = 10
+
+_MICROS = 1_000_000
+
+_REALS = {OnlineKind.DOUBLE: "<f8", OnlineKind.FLOAT: "<f4"}
+
+_NUMBER_TYPES = {
+    OnlineKind.BOOL: pa.bool_(),
+    OnlineKind.INT32: pa.int32(),
+    OnlineKind.INT64: pa.int64(),
+    OnlineKind.FLOAT: pa.float32(),
+    OnlineKind.DOUBLE: pa.float64(),
+}
+
+_MOMENT = pa.timestamp("us", "UTC")
+
+
+class Replies:
+    """The replies of one column: the bytes of those that are not empty, and which those are.
+
+    `data` is followed by as many zero bytes as a look past its end may take; `starts` and `lengths`
+    are of the replies that are there, `present` is None where all are.
+    """
+
+    def __init__(self, replies: Sequence[bytes | None]) -> None:
+        array = pa.array(replies, pa.large_binary())
+        lengths = binary_lengths(array)
+        self.rows = len(lengths)
+        there = lengths > 0
+        self.present: Mask | None = None if there.all() else there
+        self.lengths: Lengths = lengths if self.present is None else lengths[there]
+        joined = binary_data(array)
+        self.size = len(joined)
+        self.data: Bytes = np.concatenate([joined, np.zeros(_VARINT_BYTES, np.uint8)])
+        ends = np.cumsum(self.lengths)
+        self.starts: Lengths = ends - self.lengths
+        self.ends: Lengths = ends
+
+    def one(self, place: int) -> bytes:
+        """The bytes of one of the replies that are there."""
+        return self.data[self.starts[place] : self.ends[place]].tobytes()
+
+    def spread(self, dense: list[Any]) -> list[Any]:
+        """Values of the replies that are there, with None for the others."""
+        if self.present is None:
+            return dense
+        values = iter(dense)
+        return [next(values) if there else None for there in self.present.tolist()]
+
+    def spread_array(self, dense: NDArray[Any], kind: pa.DataType) -> pa.Array:
+        """The same as Arrow."""
+        if self.present is None:
+            return pa.array(dense, kind)
+        values = np.zeros(self.rows, dense.dtype)
+        values[self.present] = dense
+        return pa.array(values, kind, mask=~self.present)
+
+
+def numbers(column: FeatureType, replies: Replies, what: str) -> NDArray[Any]:
+    """The values of a column of numbers that are there, as they are stored.
+
+    Raises:
+        EncodingError: a reply is no value of the column's type.
+    """
+    tag = TAGS[column.kind]
+    dtype = _REALS.get(column.kind)
+    if dtype is not None:
+        width = np.dtype(dtype).itemsize + 1
+        _require(replies.lengths == width, replies, what)
+        cells = replies.data[: replies.size].reshape(-1, width)
+        _require(cells[:, 0] == tag, replies, what)
+        return np.ascontiguousarray(cells[:, 1:]).view(dtype).reshape(-1)
+    values, after = varints(replies.data, replies.starts + 1)
+    is_whole = (after == replies.ends) & (replies.data[replies.starts] == tag)
+    _require(is_whole, replies, what)
+    found = values.view(np.int64)
+    return found != 0 if column.kind is OnlineKind.BOOL else found
+
+
+def varints(data: Bytes, at: Lengths) -> tuple[NDArray[np.uint64], Lengths]:
+    """The unsigned integer that begins at each place, and the place after it.
+
+    `data` goes on for at least ten bytes after the last place. The place after an integer of more
+    than ten bytes is -1.
+    """
+    byte = data[at]
+    values = (byte & 0x7F).astype(np.uint64)
+    after = at + 1
+    more = byte > 0x7F
+    for place in range(1, _VARINT_BYTES):
+        if not more.any():
+            return values, after
+        byte = np.where(more, data[np.minimum(at + place, len(data) - 1)], 0)
+        values |= (byte & 0x7F).astype(np.uint64) << np.uint64(7 * place)
+        after += more
+        more = byte > 0x7F
+    return values, np.where(more, -1, after)
+
+
+def event_micros(replies: Sequence[bytes | None]) -> list[int | None]:
+    """The event times of many rows in microseconds since 1970; see `columns.decode_event_times`."""
+    found = Replies(replies)
+    seconds, at = _field(found, found.starts, SECONDS_TAG)
+    nanos, at = _field(found, at, NANOS_TAG)
+    wrong = np.flatnonzero(at != found.ends)
+    if len(wrong):
+        raise no_event_time(found.one(int(wrong[0])))
+    micros = seconds.view(np.int64) * _MICROS + nanos.view(np.int64) // 1000
+    dense = iter(micros.tolist())
+    # The epoch itself is an empty message: not the same as none.
+    return [None if reply is None else next(dense) if reply else 0 for reply in replies]
+
+
+def arrow_values(column: FeatureType, replies: Replies, what: str) -> pa.Array:
+    """The values of a column as Arrow; see `columns.decode_array`.
+
+    Raises:
+        EncodingError: a reply is no value of the column's type.
+    """
+    if column.kind in (OnlineKind.STRING, OnlineKind.BYTES):
+        return _binary_array(column, replies, what)
+    found = numbers(column, replies, what)
+    if moment_of(column) is None:
+        return replies.spread_array(found, _NUMBER_TYPES[column.kind])
+    return moments(column, replies.spread_array(found, pa.int64()), what)
+
+
+def moments(column: FeatureType, stored: pa.Array, what: str) -> pa.Array:
+    """Stored integers as dates or moments; Feast's number for a NULL is one."""
+    if column.kind is OnlineKind.INT64:
+        return stored.view(_MOMENT)
+    is_null = pc.equal(stored, NULL_SECONDS)
+    seconds = pc.if_else(is_null, pa.scalar(None, pa.int64()), stored)
+    try:
+        if is_date(column):
+            return _days(seconds).view(pa.date32())
+        return pc.multiply_checked(seconds, _MICROS).view(_MOMENT)
+    except pa.ArrowInvalid as error:
+        raise EncodingError(f"{what} holds a moment out of range online: {error}") from error
+
+
+def _days(seconds: pa.Array) -> pa.Array:
+    """Whole days, rounded down, as int32."""
+    filled = pc.fill_null(seconds, 0).to_numpy(zero_copy_only=False)
+    missing = seconds.is_null().to_numpy(zero_copy_only=False)
+    return pa.array(filled // SECONDS_A_DAY, pa.int64(), mask=missing).cast(pa.int32())
+
+
+def _binary_array(column: FeatureType, replies: Replies, what: str) -> pa.Array:
+    sizes, content = varints(replies.data, replies.starts + 1)
+    is_whole = (content > 0) & (sizes.view(np.int64) == replies.ends - content)
+    _require(is_whole & (replies.data[replies.starts] == TAGS[column.kind]), replies, what)
+    headers = content - replies.starts
+    places = np.arange(replies.size) - np.repeat(replies.starts, replies.lengths)
+    data = replies.data[: replies.size][places >= np.repeat(headers, replies.lengths)]
+    lengths = np.zeros(replies.rows, np.int64)
+    lengths[slice(None) if replies.present is None else replies.present] = sizes.view(np.int64)
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    kind = pa.large_string() if column.kind is OnlineKind.STRING else pa.large_binary()
+    bitmap = None
+    if replies.present is not None:
+        bitmap = pa.array(replies.present).buffers()[1]
+    buffers = [bitmap, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))]
+    found = pa.Array.from_buffers(kind, replies.rows, buffers)
+    try:
+        found.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise EncodingError(f"{what} holds bytes online that are no text: {error}") from error
+    return found
+
+
+def _field(replies: Replies, at: Lengths, tag: int) -> tuple[NDArray[np.uint64], Lengths]:
+    """A field that may be left out: its number, 0 without it, and the place after it."""
+    has = (at < replies.ends) & (replies.data[np.minimum(at, replies.size)] == tag)
+    values, after = varints(replies.data, np.where(has, at + 1, 0))
+    return np.where(has, values, np.uint64(0)), np.where(has, after, at)
+
+
+def _require(fits: Mask, replies: Replies, what: str) -> None:
+    if not fits.all():
+        raise not_a_value(what, replies.one(int(np.argmin(fits))))

@@ -1,0 +1,230 @@
+"""What the codec and Feast write, `columns` reads back: one value at a time and many at once alike."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featmill.contract.types import parse_type
+from featmill.errors import EncodingError
+from featmill.online import codec
+from featmill.online.columns import decode_array, decode_event_times, decode_values
+from featmill.online.plan import plan_view
+from tests.unit.online.tables import feast_time, feast_values, feature_table, parsed
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=90)
+LONG = st.builds(lambda text, times: text * times, TEXT, st.sampled_from([1, 200]))
+WHOLE = st.datetimes(timezones=st.just(UTC)).map(lambda d: d.replace(microsecond=0))
+INT64 = st.integers(-(2**63), 2**63 - 1) | st.integers(-300, 300)
+TIME = pa.timestamp("us", "UTC")
+
+#: Contract type, the Arrow type it arrives in, values, and the Arrow type it is read as.
+SCALARS = [
+    ("BOOLEAN", pa.bool_(), st.booleans(), pa.bool_()),
+    ("TINYINT", pa.int8(), st.integers(-128, 127), pa.int32()),
+    ("INTEGER", pa.int32(), st.integers(-(2**31), 2**31 - 1), pa.int32()),
+    ("UINTEGER", pa.uint32(), st.integers(0, 2**32 - 1), pa.int64()),
+    ("BIGINT", pa.int64(), INT64, pa.int64()),
+    ("FLOAT", pa.float32(), st.floats(width=32), pa.float32()),
+    ("DOUBLE", pa.float64(), st.floats(), pa.float64()),
+    ("VARCHAR", pa.string(), LONG, pa.large_string()),
+    ("BLOB", pa.binary(), st.binary(max_size=300), pa.large_binary()),
+    ("DATE", pa.date32(), st.dates(), pa.date32()),
+    ("TIMESTAMPTZ", TIME, WHOLE, TIME),
+]
+
+
+def many(values):
+    """So many of the same that they are decoded at once."""
+    return values * (100 // len(values) + 1)
+
+
+def optional(strategy):
+    return st.lists(st.none() | strategy, min_size=1, max_size=20)
+
+
+def written(sql_type, values, arrow):
+    """The stored bytes of values, by the codec."""
+    plan = plan_view("shop", feature_table(features={"x": sql_type}))
+    batch = pa.record_batch(
+        {
+            "user_id": pa.array(range(len(values)), pa.int64()),
+            "feature_at": pa.array([datetime(2026, 1, 1, tzinfo=UTC)] * len(values), TIME),
+            "x": pa.array(values, arrow),
+        }
+    )
+    return [command[5] for command in parsed(codec.write_commands(plan, batch))]
+
+
+def same(value):
+    """A value that equals its copy; of a DOUBLE column NaN is NULL."""
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+@pytest.mark.parametrize(("sql_type", "arrow", "values", "read_as"), SCALARS)
+@settings(max_examples=40)
+@given(data=st.data())
+def test_each_type_reads_back_as_it_was_published(sql_type, arrow, values, read_as, data):
+    found = data.draw(optional(values))
+    column = parse_type(sql_type)
+    replies = written(sql_type, found, arrow)
+    expected = [same(value) for value in found]
+
+    assert decode_values(column, replies) == expected
+    assert decode_values(column, many(replies)) == many(expected)
+    array = decode_array(column, many(replies))
+    assert array.type == read_as
+    array.validate(full=True)
+    assert array.to_pylist() == many(expected)
+
+
+@pytest.mark.feast
+@pytest.mark.parametrize(("sql_type", "arrow", "values", "read_as"), SCALARS)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_what_feast_writes_is_read(sql_type, arrow, values, read_as, data):
+    found = data.draw(optional(values))
+    column = parse_type(sql_type)
+    replies = feast_values(found, column.kind)
+    expected = [same(value) for value in found]
+
+    assert decode_values(column, [*replies, None]) == [*expected, None]
+    assert decode_values(column, [*many(replies), None]) == [*many(expected), None]
+
+
+@given(optional(st.datetimes(timezones=st.just(UTC))))
+def test_a_timestamp_kept_in_microseconds_is_a_moment(moments):
+    column = parse_type("TIMESTAMPTZ").stored_as("int64")
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    micros = [
+        None
+        if m is None
+        else (m - epoch).days * 86_400_000_000 + (m - epoch).seconds * 10**6 + m.microsecond
+        for m in moments
+    ]
+    replies = written("BIGINT", micros, pa.int64())
+
+    assert decode_values(column, replies) == moments
+    assert decode_values(column, many(replies)) == many(moments)
+    assert decode_array(column, replies).to_pylist() == moments
+
+
+@given(st.lists(st.none() | st.datetimes(timezones=st.just(UTC)), min_size=1, max_size=20))
+def test_event_times_are_microseconds_and_a_missing_row_has_none(moments):
+    epoch = datetime(1970, 1, 1, tzinfo=UTC)
+    replies = [None if m is None else feast_time(m) for m in [*moments, epoch]]
+    micros = [
+        None
+        if m is None
+        else (m - epoch).days * 86_400_000_000 + (m - epoch).seconds * 10**6 + m.microsecond
+        for m in [*moments, epoch]
+    ]
+
+    assert decode_event_times(replies) == micros
+    assert decode_event_times(many(replies)) == many(micros)
+
+
+def test_a_decimal_is_a_double_or_its_text():
+    narrow = written("DECIMAL(15, 2)", [Decimal("-0.07"), None], pa.decimal128(15, 2))
+    wide = written("DECIMAL(16, 2)", [Decimal("-0.07"), None], pa.decimal128(16, 2))
+
+    assert decode_values(parse_type("DECIMAL(15, 2)"), narrow) == [-0.07, None]
+    assert decode_values(parse_type("DECIMAL(16, 2)"), wide) == ["-0.07", None]
+
+
+@pytest.mark.feast
+def test_feasts_number_for_a_null_timestamp_is_none():
+    reply = b"\x40" + b"\x80" * 9 + b"\x01"
+
+    for times in (1, 100):
+        assert decode_values(parse_type("TIMESTAMP"), [reply] * times) == [None] * times
+        assert decode_values(parse_type("DATE"), [reply] * times) == [None] * times
+    assert decode_array(parse_type("DATE"), [reply]).to_pylist() == [None]
+    assert decode_array(parse_type("TIMESTAMP"), [reply]).to_pylist() == [None]
+
+
+@pytest.mark.parametrize(
+    ("sql_type", "reply"),
+    [
+        ("BIGINT", b"\x18\x01"),
+        ("BIGINT", b"\x20"),
+        ("BIGINT", b"\x20\x80"),
+        ("BIGINT", b"\x20\x01\x01"),
+        ("BIGINT", b"\x20\x80\x01\x01"),
+        ("BIGINT", b"\x20" + b"\x80" * 10 + b"\x01"),
+        ("BOOLEAN", b"\x39\x01"),
+        ("DOUBLE", b"\x29" + bytes(7)),
+        ("DOUBLE", b"\x35" + bytes(8)),
+        ("DOUBLE", b"\x35" + bytes(4)),
+        ("FLOAT", b"\x29" + bytes(4)),
+        ("VARCHAR", b"\x12"),
+        ("VARCHAR", b"\x12\x02a"),
+        ("VARCHAR", b"\x12\x01ab"),
+        ("VARCHAR", b"\x0a\x01a"),
+        ("VARCHAR", b"\x12\x80"),
+        ("VARCHAR", b"\x12\x01\xff"),
+        ("BLOB", b"\x12\x01a"),
+        ("BLOB", b"\x0a\x02a"),
+        ("TIMESTAMP", b"\x40" + b"\xff" * 8 + b"\x7f"),
+        ("DATE", b"\x20\x01"),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 99])
+def test_bytes_of_another_type_are_refused_by_column(sql_type, reply, before):
+    column = parse_type(sql_type)
+    good = {"FLOAT": 0.5, "DOUBLE": 0.5, "VARCHAR": "a", "BLOB": b"a"}.get(sql_type)
+    arrow = {"FLOAT": pa.float32()}.get(sql_type)
+    replies = written(sql_type, [good] * before, arrow) if before else []
+
+    with pytest.raises(EncodingError, match="column 'x'"):
+        decode_values(column, [*replies, reply], "x")
+    with pytest.raises(EncodingError, match="column 'x'"):
+        decode_array(column, [*replies, reply], "x")
+
+
+@pytest.mark.parametrize(
+    "reply", [b"\x18\x01", b"\x08", b"\x08\x80", b"\x10\x01\x08\x01", b"\x08\x01z"]
+)
+@pytest.mark.parametrize("times", [1, 100])
+def test_bytes_that_are_no_event_time_are_refused(reply, times):
+    with pytest.raises(EncodingError, match="no Timestamp"):
+        decode_event_times([reply] * times)
+
+
+@given(st.binary(max_size=12), st.sampled_from([row[0] for row in SCALARS]))
+@settings(max_examples=300)
+def test_one_and_many_agree_on_any_bytes(reply, sql_type):
+    column = parse_type(sql_type)
+
+    def outcome(times):
+        try:
+            return decode_values(column, [reply] * times)[0]
+        except EncodingError:
+            return EncodingError
+
+    one, other = outcome(1), outcome(100)
+    assert one == other or (isinstance(one, float) and math.isnan(one))
+
+
+def test_no_replies_are_no_values():
+    assert decode_values(parse_type("BIGINT"), []) == []
+    assert decode_event_times([]) == []
+    assert decode_array(parse_type("DATE"), []) == pa.array([], pa.date32())
+
+
+def test_all_absent_is_all_none():
+    for sql_type, *_ in SCALARS:
+        assert decode_values(parse_type(sql_type), [None, b""] * 50) == [None] * 100
+        assert decode_array(parse_type(sql_type), [None, b""]).to_pylist() == [None, None]
+
+
+def test_a_date_reads_as_a_date():
+    assert decode_values(
+        parse_type("DATE"), written("DATE", [date(1969, 12, 31)], pa.date32())
+    ) == [date(1969, 12, 31)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -40,6 +41,18 @@ class Settings(BaseSettings):
     cut_off: str | None = Field(
         default=None,
         description="A build reads only rows with `ingested_at` at or before this. Unset = the newest in the sources.",
+    )
+
+    publish_mode: Literal["in_place", "generation"] = Field(
+        default="in_place",
+        description="How a release goes online: `in_place` changes the live rows one by one, `generation` writes all "
+        "of them beside the live ones and then flips one pointer.",
+    )
+    keep_generations: int = Field(
+        default=2,
+        ge=0,
+        description="How many generations that served before stay in the store beside the live one, to go back to at "
+        "once.",
     )
 
     @property

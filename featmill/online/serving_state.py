@@ -1,16 +1,48 @@
 """What serves now in one Feast project: the pointer that a promotion flips, in the store beside the rows (rule 21).
 
-A hash of two fields that are always written together: `version` is short, and a reader asks for it in every round trip;
+A hash of fields that are always written together: `version` is short, and a reader asks for it in every round trip;
 only when it differs from what the reader knows is `state` read. So a reader needs no clock and no subscription to know
 that what it read is of the generation it meant to read.
+
+All of it is one key, so that one script can decide and write: a flip is refused where a greater epoch has flipped
+before, or where the rows it would point at are being removed; rows are not removed while the pointer is on them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from featmill import clock
+from featmill.errors import OnlineError, OnlineRefused
+from featmill.online.connection import translated_errors
+
+if TYPE_CHECKING:
+    from featmill.online.connection import OnlineTarget
+
+#: Of one key each: a cluster runs a script on the node that has its keys.
+_FLIP = """
+local epoch, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
+local version = redis.call('HGET', KEYS[1], 'version')
+if version then
+  local known, last = string.match(version, '^(%d+)%.(%d+)$')
+  if tonumber(known) > epoch then return {'newer', version} end
+  if tonumber(last) >= seq then seq = tonumber(last) + 1 end
+end
+if redis.call('HEXISTS', KEYS[1], 'removing:' .. ARGV[3]) == 1 then return {'removing', ''} end
+version = string.format('%.0f.%.0f', epoch, seq)
+redis.call('HSET', KEYS[1], 'version', version, 'state', ARGV[4], 'rows', ARGV[3])
+return {'flipped', version}
+"""
+_CLAIM = """
+if redis.call('HGET', KEYS[1], 'rows') == ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'removing:' .. ARGV[1], ARGV[2])
+return 1
+"""
 
 
 class PublishMode(StrEnum):
@@ -33,7 +65,8 @@ class ServingState(BaseModel):
     """What one Feast project serves.
 
     `rows_project` is the project name in the rows' keys: the Feast project itself in place, or its name followed by the
-    generation. `epoch` grows with every promotion and rollback, whichever wins is the greater (rule 21).
+    generation. `epoch` grows with every promotion and rollback, whichever wins is the greater (rule 21). `read_at` is
+    when the registry was read for it: what was released later is not part of it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,8 +79,163 @@ class ServingState(BaseModel):
     flipped_at: datetime
     is_complete: bool
     views: dict[str, ServedView]
+    read_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What a read of the hash found: the state and the version it is of."""
+
+    version: bytes
+    state: ServingState
 
 
 def serving_key(project: str) -> bytes:
     """The key of the hash. Like the live records' it cannot be taken for an entity's."""
     return f"featmill:{project}:serving".encode()
+
+
+def epoch_key(project: str) -> bytes:
+    """The key of the counter that promotions and rollbacks of a Feast project are numbered by."""
+    return f"featmill:{project}:epoch".encode()
+
+
+def projects_key(project: str) -> bytes:
+    """The key of the set of Feast projects, one for each tenant, that a dbt project was ever promoted to."""
+    return f"featmill:{project}:projects".encode()
+
+
+def parse_state(project: str, data: bytes) -> ServingState:
+    """Read a state's bytes.
+
+    Raises:
+        OnlineError: they are not a state of this version of featmill.
+    """
+    try:
+        return ServingState.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise OnlineError(
+            f"what serves in project {project} cannot be read: {where}: {first['msg']}",
+            hint="promote a release again: featmill promote --again",
+        ) from error
+
+
+def read_serving(target: OnlineTarget, project: str) -> Serving | None:
+    """What serves; None where nothing was ever promoted.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+        OnlineError: the state cannot be read.
+    """
+    with translated_errors(target), target.client() as client:
+        version, data = client.hmget(serving_key(project), ["version", "state"])
+    if version is None or data is None:
+        return None
+    return Serving(version, parse_state(project, data))
+
+
+def read_state(target: OnlineTarget, project: str) -> ServingState | None:
+    """What serves, without its version; None where nothing was ever promoted.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+        OnlineError: the state cannot be read.
+    """
+    found = read_serving(target, project)
+    return None if found is None else found.state
+
+
+def next_epoch(target: OnlineTarget, project: str) -> int:
+    """A number that no other promotion or rollback of the project has, greater than all before it.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+        OnlineRefused: the store refused the command.
+    """
+    with translated_errors(target), target.client() as client:
+        return int(client.incr(epoch_key(project)))
+
+
+def put_state(target: OnlineTarget, project: str, state: ServingState) -> bytes:
+    """Flip the pointer; the version that readers see from now on.
+
+    The version's second part begins with the time, so that it differs from every earlier one, also where the store
+    was lost and counts its epochs from one again.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+        OnlineRefused: a later promotion or rollback has flipped it, or the rows are being removed.
+    """
+    seq = int(clock.now().timestamp() * 1000)
+    arguments = (state.epoch, seq, state.rows_project, state.model_dump_json())
+    with translated_errors(target), target.client() as client:
+        said, version = client.eval(_FLIP, 1, serving_key(project), *arguments)
+    if said == b"newer":
+        raise OnlineRefused(
+            f"project {project}: version {version.decode()} serves already, epoch {state.epoch} came too late",
+            hint="another promotion or rollback won; featmill live shows what serves",
+        )
+    if said == b"removing":
+        raise OnlineRefused(
+            f"project {project}: the rows of {state.rows_project} are being removed",
+            hint="run the command again: what is missing is written anew",
+        )
+    return bytes(version)
+
+
+def claim_removal(target: OnlineTarget, project: str, rows_project: str, token: str) -> bool:
+    """Announce that rows are about to be removed; False where they serve, and must stay.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+        OnlineRefused: the store refused the command.
+    """
+    with translated_errors(target), target.client() as client:
+        return bool(client.eval(_CLAIM, 1, serving_key(project), rows_project, token))
+
+
+def removal_claims(target: OnlineTarget, project: str) -> dict[str, str]:
+    """The rows projects that are being removed, each with the token of who removes it.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+    """
+    with translated_errors(target), target.client() as client:
+        fields = client.hgetall(serving_key(project))
+    return {
+        name.decode().removeprefix("removing:"): token.decode()
+        for name, token in fields.items()
+        if name.startswith(b"removing:")
+    }
+
+
+def release_claim(target: OnlineTarget, project: str, rows_project: str) -> None:
+    """Say that nothing is left to remove.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+    """
+    with translated_errors(target), target.client() as client:
+        client.hdel(serving_key(project), f"removing:{rows_project}")
+
+
+def remember_projects(target: OnlineTarget, base: str, projects: list[str]) -> None:
+    """Note the Feast projects of a dbt project, so that a rollback need not parse it.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+    """
+    with translated_errors(target), target.client() as client:
+        client.sadd(projects_key(base), *projects)
+
+
+def known_projects(target: OnlineTarget, base: str) -> list[str]:
+    """The Feast projects that a dbt project was promoted to, sorted.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+    """
+    with translated_errors(target), target.client() as client:
+        return sorted(name.decode() for name in client.smembers(projects_key(base)))

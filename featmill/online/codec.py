@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
 from featmill.contract.types import OnlineKind
@@ -18,9 +19,11 @@ from featmill.online.plan import KEY_TYPES, KEY_WIDTHS
 from featmill.online.row_bytes import (
     CRLF,
     RowBytes,
+    SlotsWhere,
     binary_lengths,
     bulk,
     bulk_prefix,
+    choices,
     fixed_bytes,
 )
 from featmill.online.values import append_event_time, append_value
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from featmill.online.plan import OnlineColumn, ViewPlan
-    from featmill.online.row_bytes import Bytes, Lengths
+    from featmill.online.row_bytes import Bytes, Lengths, Mask
 
 #: A batch is cut into pieces of at most this many rows and this many bytes of Arrow data, so memory
 #: stays bounded whatever the reader's batches are. Between 1024 and 4096 rows no difference could be
@@ -85,6 +88,35 @@ def write_commands(plan: ViewPlan, batch: pa.RecordBatch) -> Bytes:
     return out.stream()
 
 
+def changed_commands(plan: ViewPlan, batch: pa.RecordBatch, changed: Mask) -> Bytes:
+    """One HSET a row with its event time and those features that `changed` says, and no other.
+
+    `changed` is a `(rows, features)` mask in the plan's order; a row without a change still gets
+    its event time.
+    """
+    expected = (batch.num_rows, len(plan.features))
+    if changed.shape != expected:
+        raise EncodingError(
+            f"{plan.view}: the changes are marked for {changed.shape[0]} rows of "
+            f"{changed.shape[-1]} features, and there are {expected[0]} of {expected[1]}"
+        )
+    out = RowBytes(batch.num_rows)
+    counts = changed.sum(axis=1)
+    headers, lengths = choices([b"*%d\r\n" % (4 + 2 * n) for n in range(expected[1] + 1)])
+    out.ragged(headers[counts], lengths[counts])
+    out.constant(bulk(b"HSET"))
+    _append_key(out, plan, batch)
+    out.constant(bulk(plan.time_field))
+    append_event_time(out, batch.column(plan.event_time), plan.event_time)
+    for place, feature in enumerate(plan.features):
+        mask = np.ascontiguousarray(changed[:, place])
+        if mask.any():
+            where = SlotsWhere(out, mask)
+            where.constant(bulk(feature.field))
+            append_value(where, batch.column(feature.name), feature.kind, feature.name)
+    return out.stream()
+
+
 def read_commands(plan: ViewPlan, batch: pa.RecordBatch) -> Bytes:
     """One HMGET a row of every field of the view."""
     out = _command(plan, batch, b"HMGET", 2 + len(plan.fields))
@@ -124,6 +156,12 @@ def _command(plan: ViewPlan, batch: pa.RecordBatch, name: bytes, arguments: int)
     """A command per row up to and including its key."""
     out = RowBytes(batch.num_rows)
     out.constant(b"*%d\r\n%b" % (arguments, bulk(name)))
+    _append_key(out, plan, batch)
+    return out
+
+
+def _append_key(out: RowBytes, plan: ViewPlan, batch: pa.RecordBatch) -> None:
+    """Each row's key as one RESP bulk string."""
     key = _KeyBytes(plan, batch)
     if isinstance(key.lengths, int):
         out.constant(b"$%d\r\n" % key.lengths)
@@ -131,7 +169,6 @@ def _command(plan: ViewPlan, batch: pa.RecordBatch, name: bytes, arguments: int)
         bulk_prefix(out, key.lengths)
     key.append(out)
     out.constant(CRLF)
-    return out
 
 
 class _KeyBytes:

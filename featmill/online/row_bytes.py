@@ -9,13 +9,15 @@ be long would waste a wide matrix, so they stay Arrow arrays and Arrow joins the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     Bytes = NDArray[np.uint8]
@@ -29,6 +31,22 @@ _NARROW = 64
 
 #: A varint holds 7 bits a byte, so 64 bits need ten.
 _VARINT_BYTES = 10
+
+
+class Slots(Protocol):
+    """Where the slots of some rows go."""
+
+    def constant(self, data: bytes) -> None:
+        """Add the same bytes to every row."""
+
+    def fixed(self, matrix: Bytes) -> None:
+        """Add a `(rows, width)` matrix, every byte of it."""
+
+    def ragged(self, matrix: Bytes, lengths: Lengths) -> None:
+        """Add the first `lengths[i]` bytes of row i of a `(rows, width)` matrix."""
+
+    def binary(self, array: pa.LargeBinaryArray, lengths: Lengths) -> None:
+        """Add an Arrow binary array without NULLs; `lengths` are its values' lengths."""
 
 
 class RowBytes:
@@ -80,6 +98,33 @@ class RowBytes:
         if not self._group.is_empty:
             self._parts.append(binary_array(*self._group.squeeze()))
         self._group = _SlotGroup(self._rows)
+
+
+class SlotsWhere:
+    """Slots that only the rows of a mask get; the other rows get no byte of them."""
+
+    def __init__(self, out: RowBytes, mask: Mask) -> None:
+        self._out = out
+        self._mask = mask
+
+    def constant(self, data: bytes) -> None:
+        """Add the same bytes to every row of the mask."""
+        self.fixed(np.frombuffer(data, np.uint8)[None, :])
+
+    def fixed(self, matrix: Bytes) -> None:
+        """Add a matrix of one row, or of one for each row, every byte of it."""
+        self._out.ragged(matrix, np.where(self._mask, matrix.shape[1], 0))
+
+    def ragged(self, matrix: Bytes, lengths: Lengths) -> None:
+        """Add the first `lengths[i]` bytes of row i of the mask."""
+        self._out.ragged(matrix, np.where(self._mask, lengths, 0))
+
+    def binary(self, array: pa.LargeBinaryArray, lengths: Lengths) -> None:
+        """Add an Arrow binary array without NULLs; `lengths` are its values' lengths."""
+        nothing = pa.scalar(b"", pa.large_binary())
+        self._out.binary(
+            pc.if_else(pa.array(self._mask), array, nothing), np.where(self._mask, lengths, 0)
+        )
 
 
 class _SlotGroup:
@@ -194,18 +239,18 @@ def varint(values: NDArray[np.uint64]) -> tuple[Bytes, Lengths]:
     return matrix, lengths
 
 
-def _short_prefixes() -> tuple[Bytes, Lengths]:
-    texts = [b"$%d\r\n" % length for length in range(1000)]
+def choices(texts: Sequence[bytes]) -> tuple[Bytes, Lengths]:
+    """Texts to choose from by number: a left-aligned matrix and each one's length."""
     lengths = np.array([len(text) for text in texts], np.int64)
     matrix = np.zeros((len(texts), int(lengths.max())), np.uint8)
     matrix[np.arange(matrix.shape[1]) < lengths[:, None]] = np.frombuffer(b"".join(texts), np.uint8)
     return matrix, lengths
 
 
-_PREFIXES, _PREFIX_LENGTHS = _short_prefixes()
+_PREFIXES, _PREFIX_LENGTHS = choices([b"$%d\r\n" % length for length in range(1000)])
 
 
-def bulk_prefix(out: RowBytes, lengths: Lengths) -> None:
+def bulk_prefix(out: Slots, lengths: Lengths) -> None:
     r"""Add RESP's `$<length>\r\n`, for rows whose lengths differ."""
     longest = int(lengths.max(initial=0))
     if longest < len(_PREFIXES):

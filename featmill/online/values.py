@@ -15,7 +15,6 @@ from featmill.contract.types import OnlineKind
 from featmill.online.arrow_forms import binaries, event_micros, integers, plain, presence, reals
 from featmill.online.row_bytes import (
     CRLF,
-    RowBytes,
     binary_lengths,
     bulk_prefix,
     fixed_bytes,
@@ -28,13 +27,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from featmill.online.row_bytes import Bytes, Lengths, Mask
+    from featmill.online.row_bytes import Bytes, Lengths, Mask, Slots
 
 _MICROS = 1_000_000
 _NANOS_A_MICRO = 1_000
 
 
-def append_value(out: RowBytes, column: pa.Array, kind: OnlineKind, name: str) -> None:
+def append_value(out: Slots, column: pa.Array, kind: OnlineKind, name: str) -> None:
     """Add a column's values, each as one RESP bulk string holding a `Value` message.
 
     Raises:
@@ -43,7 +42,7 @@ def append_value(out: RowBytes, column: pa.Array, kind: OnlineKind, name: str) -
     _APPENDERS[kind](out, plain(column), kind, name)
 
 
-def append_event_time(out: RowBytes, column: pa.Array, name: str) -> None:
+def append_event_time(out: Slots, column: pa.Array, name: str) -> None:
     """Add an event-time column, each value as one RESP bulk string holding a `Timestamp` message.
 
     Unlike a `Value`, a `Timestamp` leaves zero parts out: the epoch itself is an empty message.
@@ -62,13 +61,13 @@ def append_event_time(out: RowBytes, column: pa.Array, name: str) -> None:
     out.constant(CRLF)
 
 
-def _append_integers(out: RowBytes, column: pa.Array, kind: OnlineKind, name: str) -> None:
+def _append_integers(out: Slots, column: pa.Array, kind: OnlineKind, name: str) -> None:
     # A negative int32 takes ten bytes: protobuf sign-extends it to 64 bits first.
     digits, lengths = varint(integers(column, kind, name).view(np.uint64))
     _append_tagged(out, TAGS[kind], digits, lengths, presence(column))
 
 
-def _append_reals(out: RowBytes, column: pa.Array, kind: OnlineKind, name: str) -> None:
+def _append_reals(out: Slots, column: pa.Array, kind: OnlineKind, name: str) -> None:
     numbers = reals(column, kind, name)
     matrix = fixed_bytes(numbers, numbers.dtype.newbyteorder("<").str)
     width = matrix.shape[1]
@@ -84,7 +83,7 @@ def _append_reals(out: RowBytes, column: pa.Array, kind: OnlineKind, name: str) 
     out.constant(CRLF)
 
 
-def _append_binaries(out: RowBytes, column: pa.Array, kind: OnlineKind, name: str) -> None:
+def _append_binaries(out: Slots, column: pa.Array, kind: OnlineKind, name: str) -> None:
     array = binaries(column, kind, name)
     lengths = binary_lengths(array)
     present = presence(column)
@@ -98,7 +97,7 @@ def _append_binaries(out: RowBytes, column: pa.Array, kind: OnlineKind, name: st
 
 
 def _append_tagged(
-    out: RowBytes, tag: int, matrix: Bytes, lengths: Lengths, present: Mask | None
+    out: Slots, tag: int, matrix: Bytes, lengths: Lengths, present: Mask | None
 ) -> None:
     bulk_prefix(out, _where(present, lengths + 1))
     _tag(out, tag, present)
@@ -106,7 +105,7 @@ def _append_tagged(
     out.constant(CRLF)
 
 
-def _tag(out: RowBytes, tag: int, present: Mask | None) -> None:
+def _tag(out: Slots, tag: int, present: Mask | None) -> None:
     if present is None:
         out.constant(bytes([tag]))
     else:
@@ -117,7 +116,7 @@ def _where(present: Mask | None, lengths: Lengths) -> Lengths:
     return lengths if present is None else np.where(present, lengths, 0)
 
 
-_APPENDERS: dict[OnlineKind, Callable[[RowBytes, pa.Array, OnlineKind, str], None]] = {
+_APPENDERS: dict[OnlineKind, Callable[[Slots, pa.Array, OnlineKind, str], None]] = {
     OnlineKind.BOOL: _append_integers,
     OnlineKind.INT32: _append_integers,
     OnlineKind.INT64: _append_integers,

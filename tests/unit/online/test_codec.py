@@ -239,6 +239,46 @@ def test_keys_of_any_types_in_any_declared_order_are_feasts(data):
     assert exists == [[b"HEXISTS", key, b"_ts:clicks"] for key in expected]
 
 
+@given(st.data())
+def test_a_change_is_the_event_time_and_the_changed_features_of_the_whole_row(data):
+    types = {"a": "BIGINT", "b": "VARCHAR", "c": "DOUBLE", "d": "BOOLEAN", "e": "BLOB"}
+    count = data.draw(st.integers(1, 12))
+
+    def column(strategy, arrow):
+        return pa.array(data.draw(st.lists(strategy, min_size=count, max_size=count)), arrow)
+
+    plan = plan_view("shop", feature_table(keys={"user": "VARCHAR"}, features=types))
+    batch = rows(
+        {
+            "user": column(LONG, pa.string()),
+            "a": column(st.none() | INT64, pa.int64()),
+            "b": column(st.none() | LONG, pa.string()),
+            "c": column(st.none() | st.floats(), pa.float64()),
+            "d": column(st.none() | st.booleans(), pa.bool_()),
+            "e": column(st.none() | st.binary(max_size=90), pa.binary()),
+        }
+    )
+    flags = st.lists(
+        st.lists(st.booleans(), min_size=5, max_size=5), min_size=count, max_size=count
+    )
+    changed = np.array(data.draw(flags), np.bool_)
+
+    whole = parsed(codec.write_commands(plan, batch))
+    found = parsed(codec.changed_commands(plan, batch, changed))
+
+    for row, command, marks in zip(whole, found, changed, strict=True):
+        places = [place for place in range(5) if marks[place]]
+        kept = [part for place in places for part in row[4 + 2 * place : 6 + 2 * place]]
+        assert command == [*row[:4], *kept]
+
+
+def test_changes_of_another_shape_are_refused():
+    plan = plan_view("shop", feature_table(features={"x": "BIGINT"}))
+
+    with pytest.raises(EncodingError, match="2 rows of 1 features, and there are 1 of 1"):
+        codec.changed_commands(plan, rows({"x": pa.array([1])}), np.ones((2, 1), np.bool_))
+
+
 def test_a_slice_of_a_batch_is_encoded_as_its_rows():
     plan = plan_view("shop", feature_table(features={"x": "VARCHAR", "y": "DECIMAL(20, 3)"}))
     texts = ["a", None, "b" * 100, "é", "c"]

@@ -7,6 +7,7 @@ FeatmillError                    exit code 1 unless said otherwise
 │   ├── AsOfError                an as_of that is malformed or before the data
 │   ├── SpineError               a spine without a key, with NULLs or of the wrong type
 │   ├── ManifestError            a training set's manifest that cannot be read
+│   ├── RequestError             a request for features with a key, field or type that is wrong
 │   └── KernelRefused            values that the window kernel cannot hold as 64-bit integers
 ├── ContractError                2: the dbt project's declarations contradict the contract
 ├── SourceError                  1: a source file is missing, empty or of the wrong type
@@ -19,8 +20,15 @@ FeatmillError                    exit code 1 unless said otherwise
 │   ├── IndexUnusable            a row index cannot be built, or is stale, foreign or broken
 │   └── NoRelease                nothing has been released yet
 ├── OnlineError                  1: the online store
-│   ├── OnlineUnreachable        no server, or it refused us
-│   ├── OnlineRefused            the server answered a write with an error
+│   ├── OnlineUnreachable        no server, or it refused us: it may pass
+│   │   ├── StoreNotReady        it loads, is busy with a script, or has lost its primary
+│   │   ├── NotPrimary           a replica where the primary was: after or during a failover
+│   │   └── SlotsMoved           a cluster's slots are on, or on their way to, another node
+│   ├── OnlineRefused            the server answered a command with an error
+│   │   ├── StoreFull            no memory left for a write
+│   │   ├── StoreUnsaved         it cannot write to its disk, so it takes no writes
+│   │   ├── AccessDenied         the user may not run a command, or not on this key
+│   │   └── KeyTaken             the key of an entity holds something that is no hash
 │   └── EncodingError            a value has no online form
 ├── TrainingSetDiffers           1: made again, a training set is not what its manifest says
 └── ParityError                  1: online and published values differ
@@ -69,6 +77,14 @@ class ManifestError(UsageError):
     """A training set's manifest that cannot be read."""
 
 
+class RequestError(UsageError):
+    """A request for features that is wrong; `field` is the dotted name of what is, such as `keys.user_id`."""
+
+    def __init__(self, message: str, *, field: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
+
+
 class ContractError(UsageError):
     """The dbt project's declarations contradict the contract."""
 
@@ -114,11 +130,39 @@ class OnlineError(FeatmillError):
 
 
 class OnlineUnreachable(OnlineError):
-    """There is no server, or it refused us."""
+    """There is no server, or it refused us; what is of this kind may pass."""
+
+
+class StoreNotReady(OnlineUnreachable):
+    """The server answers, but it loads its data, is busy with a script, or has lost its primary."""
+
+
+class NotPrimary(OnlineUnreachable):
+    """A replica answered where the primary was expected: a failover has happened or is happening."""
+
+
+class SlotsMoved(OnlineUnreachable):
+    """A cluster's slots are on, or on their way to, another node than the one that was asked."""
 
 
 class OnlineRefused(OnlineError):
-    """The server answered a write with an error."""
+    """The server answered a command with an error."""
+
+
+class StoreFull(OnlineRefused):
+    """The server has no memory left for a write."""
+
+
+class StoreUnsaved(OnlineRefused):
+    """The server cannot write to its disk, so it takes no writes."""
+
+
+class AccessDenied(OnlineRefused):
+    """The user may not run a command, or not on this key."""
+
+
+class KeyTaken(OnlineRefused):
+    """The key of an entity holds something that is no hash: another program wrote it."""
 
 
 class EncodingError(OnlineError):

@@ -8,14 +8,17 @@ earlier ones first only keys and times, then no more than the rows that serve.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from featmill.contract.catalog import OnlineSelection
 from featmill.contract.types import OnlineKind
-from featmill.errors import LakeError
+from featmill.errors import ContractError, LakeError
 from featmill.training.served import history, reach
 from featmill.training.templates import feature_rows_sql
 from featmill.warehouse.columns import literal, quote
@@ -25,11 +28,19 @@ if TYPE_CHECKING:
     import duckdb
     import pyarrow as pa
 
+    from exporters.selection import SelectionReport
     from featmill.contract.catalog import Feature, FeatureTable
     from featmill.warehouse.model import Snapshot
 
 _BATCH_ROWS = 65_536
 _MICROSECOND = timedelta(microseconds=1)
+
+#: What DuckDB may hold of a sort or a join; the rest waits on disk. More threads would each want a share of it.
+_MEMORY = "512MB"
+_THREADS = 4
+
+#: Numbers the working tables of all that reads on one connection.
+_NUMBERS = itertools.count()
 
 
 @contextmanager
@@ -46,17 +57,26 @@ def visible_rows(
     Raises:
         LakeError: a published file cannot be read, or the snapshot lacks a declared column.
     """
+    import os
+
     import duckdb
 
-    with duckdb.connect() as connection:
+    threads = min(_THREADS, os.cpu_count() or 1)
+    with (
+        tempfile.TemporaryDirectory(prefix="featmill-rows-") as scratch,
+        duckdb.connect(
+            config={"memory_limit": _MEMORY, "threads": threads, "temp_directory": scratch}
+        ) as connection,
+    ):
         yield VisibleRows(connection, table, snapshot, history(table, snapshot, released))
 
 
 class VisibleRows:
     """The rows of one table that serve, as long as its connection is open.
 
-    `count` is how many there are. `holds` names the snapshots they come from. `content` is a digest of all that
-    decides what is written: where it is the same, so is every value online.
+    `count` is how many there are, `visible` how many there would be without the table's selection. `holds` names the
+    snapshots they come from, `reads` also those that only fill gaps. `content` is a digest of all that decides what is
+    written: where it is the same, so is every value online.
     """
 
     def __init__(
@@ -66,7 +86,10 @@ class VisibleRows:
         snapshot: Snapshot,
         history: Sequence[Snapshot],
     ) -> None:
-        self._connection = connection
+        self.connection = connection
+        number = next(_NUMBERS)
+        self._earlier, self._gaps = f"_featmill_earlier_{number}", f"_featmill_gaps_{number}"
+        self._selected = f"_featmill_selected_{number}"
         self._table = table
         self._snapshot = snapshot
         self._history = history
@@ -86,12 +109,15 @@ class VisibleRows:
             rows, keys, earlier = self._counts()
             self._is_history = rows > keys
             has_gaps = self._find_gaps()
-        self.count = keys + earlier
+        self.visible = keys + earlier
         self.holds = tuple(s.snapshot_id for s in (*self._serving, snapshot))
         # A gap is filled from any snapshot in reach; any other value is of a row that serves.
         read = [*history, snapshot] if has_gaps else [*self._serving, snapshot]
         self._filled_from = read if has_gaps else []
-        self.content = _content(table, [s.snapshot_id for s in read])
+        with _translated(table):
+            self.count = self._select() if table.selection is not None else self.visible
+        self.reads = tuple(s.snapshot_id for s in read)
+        self.content = _content(table, self.reads)
 
     def reader(self) -> pa.RecordBatchReader:
         """The rows in key order, streamed: keys, event time, features.
@@ -99,7 +125,30 @@ class VisibleRows:
         Raises:
             LakeError: now or while it is read: a published file cannot be read.
         """
-        return self._reader(f"SELECT {self._columns} FROM {self._rows_sql()} ORDER BY {self._keys}")
+        return self.query(f"{self.sql()} ORDER BY {self._keys}")
+
+    def sql(self) -> str:
+        """The rows as they are stored online, for a query on `connection`: keys, event time, features."""
+        rows = f"SELECT {self._columns} FROM {self._rows_sql()}"
+        if self._table.selection is not None:
+            rows = f"{rows} SEMI JOIN {self._selected} USING ({self._keys})"
+        return rows
+
+    def selection(self, requests: str | None = None) -> SelectionReport:
+        """What the selection covers, and of the reads in `requests`: a Parquet or CSV file with the keys.
+
+        Raises:
+            UsageError: the file cannot be read or lacks a key.
+        """
+        from exporters.selection import measured
+
+        cursor = self._cursor()
+        if requests is not None:
+            cursor.execute(
+                f"CREATE OR REPLACE TEMP TABLE entities AS "
+                f"SELECT {self._keys} FROM {self._rows_sql()} WHERE {self._has_key_sql()}"
+            )
+        return measured(cursor, self._table, self.count, self.visible, requests)
 
     def vanished(self, before: Sequence[Snapshot]) -> pa.RecordBatchReader:
         """The keys that these snapshots have and that no visible row has, in order.
@@ -109,33 +158,62 @@ class VisibleRows:
         """
         # The lake may know none of them: it was started anew beside a store that was not.
         relation = f"({relation_sql(before)})" if before else self._own
-        return self._reader(
+        online = self._selected
+        if self._table.selection is None:
+            online = (
+                f"(SELECT {self._keys} FROM ({self._newest_sql()}) "
+                f"UNION ALL SELECT {self._keys} FROM {self._earlier})"
+            )
+        return self.query(
             f"SELECT DISTINCT {self._keys} FROM (SELECT * FROM {relation} WHERE {self._has_key_sql()}) "
-            f"ANTI JOIN (SELECT {self._keys} FROM ({self._newest_sql()}) "
-            f"UNION ALL SELECT {self._keys} FROM earlier) USING ({self._keys}) ORDER BY {self._keys}"
+            f"ANTI JOIN {online} USING ({self._keys}) ORDER BY {self._keys}"
         )
 
+    def _select(self) -> int:
+        """Make the table of the keys of the entities that go online. Returns how many there are.
+
+        Among equals by `by` the smallest keys go, so that the same snapshot selects the same entities again.
+        """
+        import duckdb
+
+        chosen = self._table.selection or OnlineSelection()
+        rows = f"SELECT *, {self._moment_sql()} AS as_of FROM {self._rows_sql()}"
+        most = ""
+        if chosen.top is not None:
+            most = f"ORDER BY ({chosen.by}) DESC NULLS LAST, {self._keys} LIMIT {chosen.top}"
+        try:
+            self.connection.execute(
+                f"CREATE TABLE {self._selected} AS SELECT {self._keys} FROM ({rows}) "
+                f"WHERE ({chosen.where or 'true'}) AND {self._has_key_sql()} {most}"
+            )
+        except (duckdb.BinderException, duckdb.ConversionException) as error:
+            raise ContractError(
+                f"the selection of {self._table.name} cannot be computed: {error}",
+                hint="selection.where is a condition over the published columns, selection.by a value of them",
+            ) from error
+        return int(self.connection.execute(f"SELECT count(*) FROM {self._selected}").fetchall()[0][0])
+
     def _find_earlier(self) -> set[str]:
-        """Make the table `earlier`: the rows of earlier snapshots that serve. Returns the ids of those snapshots.
+        """Make the table of the rows of earlier snapshots that serve. Returns the ids of those snapshots.
 
         An entity that the snapshot lacks is gone from its as_of on (rules 11 and 20). It may hold one with an older
         row than an earlier snapshot does, or with none that is visible.
         """
         history = f"({relation_sql(self._history)})" if self._history else self._own
         own = f"_featmill_time, _featmill_published_at, {literal(self._snapshot.snapshot_id)}"
-        self._connection.execute(
-            f"CREATE TABLE earlier AS "
+        self.connection.execute(
+            f"CREATE TABLE {self._earlier} AS "
             f"SELECT {self._keys}, {self._time}, {SNAPSHOT_COLUMN} "
             f"FROM (SELECT * FROM {history} SEMI JOIN {self._own} USING ({self._keys})) "
             f"LEFT JOIN ({self._newest_sql()}) USING ({self._keys}) "
             f"WHERE {self._visible_sql() if self._history else 'false'} AND {self._has_key_sql()} "
             f"AND (_featmill_time IS NULL OR ({', '.join(self._order)}) > ({own})) {self._newest_only_sql(self._order)}"
         )
-        found = self._connection.execute(f"SELECT DISTINCT {SNAPSHOT_COLUMN} FROM earlier")
+        found = self.connection.execute(f"SELECT DISTINCT {SNAPSHOT_COLUMN} FROM {self._earlier}")
         return {str(row[0]) for row in found.fetchall()}
 
     def _find_gaps(self) -> bool:
-        """Make the table `gaps`: keys whose row has a NULL that an older row may fill. Returns whether there are any.
+        """Make the table of the keys whose row has a NULL that an older row may fill. Returns whether there are any.
 
         Most have none, and for all the others history need not be read.
         """
@@ -143,17 +221,17 @@ class VisibleRows:
         if not carried:
             return False
         missing = " OR ".join(f"{name} IS NULL" for name in carried)
-        self._connection.execute(
-            f"CREATE TABLE gaps AS SELECT {self._keys} FROM ({self._serving_sql()}) "
+        self.connection.execute(
+            f"CREATE TABLE {self._gaps} AS SELECT {self._keys} FROM ({self._serving_sql()}) "
             f"WHERE ({missing}) AND {self._has_key_sql()}"
         )
-        return bool(self._connection.execute("SELECT 1 FROM gaps LIMIT 1").fetchall())
+        return bool(self.connection.execute(f"SELECT 1 FROM {self._gaps} LIMIT 1").fetchall())
 
     def _counts(self) -> tuple[int, int, int]:
         """Visible rows and keys of the snapshot, and keys that only earlier ones have."""
-        found = self._connection.execute(
+        found = self.connection.execute(
             f"SELECT coalesce(sum(_featmill_rows), 0), count(*), "
-            f"(SELECT count(*) FROM earlier ANTI JOIN ({self._newest_sql()}) USING ({self._keys})) "
+            f"(SELECT count(*) FROM {self._earlier} ANTI JOIN ({self._newest_sql()}) USING ({self._keys})) "
             f"FROM ({self._newest_sql()})"
         ).fetchall()
         rows, keys, earlier = found[0]
@@ -179,9 +257,9 @@ class VisibleRows:
         if not self._serving:
             return own
         return (
-            f"SELECT * FROM ({own}) ANTI JOIN earlier USING ({self._keys}) UNION ALL BY NAME "
+            f"SELECT * FROM ({own}) ANTI JOIN {self._earlier} USING ({self._keys}) UNION ALL BY NAME "
             f"SELECT * FROM ({relation_sql(self._serving)}) "
-            f"SEMI JOIN earlier USING ({self._keys}, {self._time}, {SNAPSHOT_COLUMN})"
+            f"SEMI JOIN {self._earlier} USING ({self._keys}, {self._time}, {SNAPSHOT_COLUMN})"
         )
 
     def _rows_sql(self) -> str:
@@ -189,26 +267,29 @@ class VisibleRows:
         if not self._filled_from:
             return f"({self._serving_sql()})"
         within_reach = (
-            f"SELECT * FROM ({relation_sql(self._filled_from)}) SEMI JOIN gaps USING ({self._keys}) "
+            f"SELECT * FROM ({relation_sql(self._filled_from)}) SEMI JOIN {self._gaps} USING ({self._keys}) "
             f"WHERE {self._visible_sql(reach(self._table))}"
         )
         columns = ", ".join(
             [self._keys, self._time, *(quote(feature.name) for feature in self._table.features)]
         )
         return (
-            f"(SELECT {columns} FROM ({self._serving_sql()}) ANTI JOIN gaps USING ({self._keys}) "
+            f"(SELECT {columns} FROM ({self._serving_sql()}) ANTI JOIN {self._gaps} USING ({self._keys}) "
             f"UNION ALL SELECT {columns} FROM ({_feature_rows_sql(self._table, f'({within_reach})')}) "
             f"WHERE {self._visible_sql()} {self._newest_only_sql([self._time])})"
         )
 
     def _visible_sql(self, within: timedelta | None = None) -> str:
         """Rule 12 at the as_of; `within` instead of the ttl looks further back."""
-        moment = f"TIMESTAMPTZ {literal(self._snapshot.as_of.isoformat(sep=' '))}"
+        moment = self._moment_sql()
         within = within if within is not None else self._table.ttl
         begun = f"{self._time} <= {moment}"
         if within is None:
             return begun
         return f"{begun} AND {self._time} > {moment} - to_microseconds({within // _MICROSECOND})"
+
+    def _moment_sql(self) -> str:
+        return f"TIMESTAMPTZ {literal(self._snapshot.as_of.isoformat(sep=' '))}"
 
     def _has_key_sql(self) -> str:
         """No lookup finds a NULL key, and none is online."""
@@ -216,11 +297,16 @@ class VisibleRows:
 
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own for each result: another query on the same one would end its stream."""
-        cursor = self._connection.cursor()
+        cursor = self.connection.cursor()
         cursor.execute("SET TimeZone = 'UTC'")
         return cursor
 
-    def _reader(self, sql: str) -> pa.RecordBatchReader:
+    def query(self, sql: str) -> pa.RecordBatchReader:
+        """What a query over `sql()` answers, streamed.
+
+        Raises:
+            LakeError: now or while it is read: a published file cannot be read.
+        """
         import pyarrow as pa
 
         with _translated(self._table):
@@ -272,7 +358,7 @@ def _feature_rows_sql(table: FeatureTable, relation: str) -> str:
 
 
 def _content(table: FeatureTable, snapshot_ids: Sequence[str]) -> str:
-    said = {
+    said: dict[str, object] = {
         "snapshots": snapshot_ids,
         "keys": [[key.name, key.type.sql, key.type.kind] for key in table.join_keys],
         "event_time": table.event_time,
@@ -282,6 +368,8 @@ def _content(table: FeatureTable, snapshot_ids: Sequence[str]) -> str:
             for f in table.features
         ],
     }
+    if table.selection is not None:
+        said["selection"] = table.selection.model_dump()
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

@@ -7,30 +7,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from types import FrameType
 
 import typer
 
-from featmill.cli import (
-    backfill,
-    build,
-    check,
-    conformance,
-    console,
-    demo,
-    export,
-    generate,
-    iceberg,
-    index,
-    intervals,
-    keys,
-    leakage,
-    maintenance,
-    online,
-    promotions,
-    snapshots,
-    train,
-)
+from featmill.cli import console
 from featmill.errors import FeatmillError
 
 app = typer.Typer(
@@ -41,26 +23,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-for module in (
-    backfill,
-    build,
-    check,
-    conformance,
-    demo,
-    export,
-    generate,
-    iceberg,
-    index,
-    intervals,
-    keys,
-    leakage,
-    maintenance,
-    online,
-    promotions,
-    snapshots,
-    train,
-):
-    module.register(app)
+#: The modules of `featmill.cli` that have commands, in the order of `featmill --help`.
+_COMMANDS = (
+    "backfill",
+    "build",
+    "check",
+    "conformance",
+    "demo",
+    "export",
+    "generate",
+    "iceberg",
+    "index",
+    "intervals",
+    "keys",
+    "leakage",
+    "maintenance",
+    "online",
+    "promotions",
+    "selection",
+    "snapshots",
+    "train",
+)
+for name in _COMMANDS:
+    import_module(f"featmill.cli.{name}").register(app)
 
 #: What a shell says of a program that was interrupted: 128 + SIGINT.
 _INTERRUPTED = 130

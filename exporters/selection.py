@@ -1,0 +1,82 @@
+"""What a selection leaves out: how much of a table goes online, and how many reads find their entity there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from featmill.errors import UsageError
+from featmill.warehouse.columns import literal, quote
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from featmill.contract.catalog import FeatureTable
+
+
+@dataclass(frozen=True, slots=True)
+class SelectionReport:
+    """One table: `selected` of `visible` entities go online.
+
+    Of `requests` reads, `known` ask for an entity that has a row at all, and `hits` for one that is selected; of the
+    `asked` different entities `asked_hits` are selected. All four are None where no requests were given.
+    """
+
+    view: str
+    visible: int
+    selected: int
+    requests: int | None = None
+    known: int | None = None
+    hits: int | None = None
+    asked: int | None = None
+    asked_hits: int | None = None
+
+    @property
+    def share(self) -> float:
+        """The selected share of the visible entities; 1 where there are none."""
+        return self.selected / self.visible if self.visible else 1.0
+
+    @property
+    def hit_rate(self) -> float | None:
+        """The share of the reads of known entities that find one; an unknown one would be missing anyhow."""
+        if self.hits is None or not self.known:
+            return None
+        return self.hits / self.known
+
+
+def measured(
+    connection: duckdb.DuckDBPyConnection,
+    table: FeatureTable,
+    selected: int,
+    visible: int,
+    requests: str | None,
+) -> SelectionReport:
+    """Count; the connection holds the tables `entities` (all visible keys) and, with a selection, `selected`.
+
+    Raises:
+        UsageError: the file of requests cannot be read or lacks a key.
+    """
+    import duckdb
+
+    if requests is None:
+        return SelectionReport(table.name, visible, selected)
+    keys = ", ".join(quote(key) for key in table.key_names)
+    file = literal(requests)
+    online = "entities" if table.selection is None else "selected"
+    try:
+        connection.execute(
+            f"CREATE TEMP TABLE asked AS SELECT {keys}, count(*) AS _featmill_times FROM {file} GROUP BY ALL"
+        )
+        found = connection.execute(
+            f"SELECT coalesce(sum(_featmill_times), 0), count(*), "
+            f"(SELECT coalesce(sum(_featmill_times), 0) FROM asked SEMI JOIN entities USING ({keys})), "
+            f"(SELECT coalesce(sum(_featmill_times), 0) FROM asked SEMI JOIN {online} USING ({keys})), "
+            f"(SELECT count(*) FROM asked SEMI JOIN {online} USING ({keys})) FROM asked"
+        ).fetchall()
+    except duckdb.Error as error:
+        raise UsageError(
+            f"{requests} cannot be read as requests of {table.name}: {error}",
+            hint=f"a Parquet or CSV file with the columns {', '.join(table.key_names)}",
+        ) from error
+    total, asked, known, hits, asked_hits = (int(number) for number in found[0])
+    return SelectionReport(table.name, visible, selected, total, known, hits, asked, asked_hits)

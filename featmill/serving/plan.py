@@ -1,0 +1,290 @@
+"""A feature service compiled to a static read plan: everything that can be known before a request is known here.
+
+Views with the same join keys share one hash per entity, so they form one key group, which is read by one HMGET an
+entity. What remains for a request is to pack its keys, to send, and to decode.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from featmill.errors import UsageError
+from featmill.online.one_value import value_decoder
+from featmill.online.plan import plan_view
+from featmill.serving.declared_defaults import online_defaults
+from featmill.serving.key_columns import KeyColumn, key_column
+from featmill.serving.moments import span
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from featmill.contract.catalog import (
+        Catalog,
+        FeatureRef,
+        FeatureService,
+        FeatureTable,
+        ServingPolicy,
+    )
+    from featmill.contract.types import FeatureType
+    from featmill.online.plan import OnlineColumn, ViewPlan
+    from featmill.serving.request_features import RequestPlan
+
+
+@dataclass(frozen=True, slots=True)
+class ReadView:
+    """One view of a plan: the group its rows are read with, where its event time lies in a reply, its ttl in µs."""
+
+    name: str
+    group: int
+    time_at: int
+    ttl: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFeature:
+    """One stored feature: where it lies in its group's reply, how it is decoded, what stands in for it.
+
+    `default` is in the online form; `fallback` is the index of another stored feature of the plan.
+    """
+
+    name: str
+    ref: FeatureRef
+    type: FeatureType
+    view: int
+    group: int
+    at: int
+    decode: Callable[[bytes | None], Any]
+    default: Any
+    fallback: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyGroup:
+    """The views that share their entities' hashes.
+
+    `keys` are in Feast's order, `fields` what is read of each entity: features and event times. `prefix` is how a
+    Redis key begins, whatever the entity.
+    """
+
+    keys: tuple[KeyColumn, ...]
+    prefix: bytes
+    fields: tuple[bytes, ...]
+    times: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """A service as it is read.
+
+    `project` is the Feast project. `keys` are all join keys a request gives, with their contract types. `stored` are the
+    features that are read, the first `answered` of which are answered; the rest are read as fallbacks only. `request`
+    computes the request-time features, None where there are none.
+    """
+
+    name: str
+    project: str
+    keys: tuple[KeyColumn, ...]
+    groups: tuple[KeyGroup, ...]
+    views: tuple[ReadView, ...]
+    stored: tuple[ReadFeature, ...]
+    answered: int
+    policy: ServingPolicy
+    service: FeatureService
+    request: RequestPlan | None
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The join keys a request gives."""
+        return tuple(key.name for key in self.keys)
+
+    @property
+    def request_names(self) -> tuple[str, ...]:
+        """The fields a request sends beside its keys."""
+        return tuple(field.name for field in self.service.request_fields)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The features of an answer in order: the stored ones, then those computed on request."""
+        computed = tuple(feature.name for feature in self.service.request_features)
+        return tuple(feature.name for feature in self.stored[: self.answered]) + computed
+
+    @property
+    def types(self) -> tuple[FeatureType, ...]:
+        """The contract type of each name."""
+        computed = tuple(feature.type for feature in self.service.request_features)
+        return tuple(feature.type for feature in self.stored[: self.answered]) + computed
+
+    @classmethod
+    def compiled(cls, catalog: Catalog, name: str) -> ServicePlan:
+        """Compile a service of the catalogue.
+
+        Raises:
+            UsageError: there is no such service or feature, a table of it is not online, or it spans tenants.
+            ContractError: a join key's type cannot be a key online, or two views disagree about one.
+        """
+        service = catalog.service(name)
+        refs = _refs(service)
+        tables = _tables(catalog, service, refs)
+        project = catalog.feast_project(next(iter(tables.values())).tenant)
+        views = {view: plan_view(project, table) for view, table in tables.items()}
+        layout = _Layout(tables, views, refs)
+        stored = _stored(service, refs, tables, layout)
+        return cls(
+            name=name,
+            project=project,
+            keys=_request_keys(tables),
+            groups=layout.groups,
+            views=layout.views,
+            stored=stored,
+            answered=len(service.features),
+            policy=service.policy,
+            service=service,
+            request=_request_plan(service, stored[: len(service.features)]),
+        )
+
+
+def is_served_online(catalog: Catalog, service: FeatureService) -> bool:
+    """Whether every table a service reads is online: one that only trains cannot be read here."""
+    return all(catalog.table(ref.view).online for ref in _refs(service))
+
+
+def _refs(service: FeatureService) -> tuple[FeatureRef, ...]:
+    """What is read: the service's features, then fallback sources that are not among them."""
+    sources = (fallback.source for fallback in service.fallbacks)
+    return tuple(dict.fromkeys([*service.features, *sources]))
+
+
+def _tables(
+    catalog: Catalog, service: FeatureService, refs: Sequence[FeatureRef]
+) -> dict[str, FeatureTable]:
+    tables = {ref.view: catalog.table(ref.view) for ref in refs}
+    if not tables:
+        raise UsageError(f"the feature service {service.name} has no stored features")
+    offline = sorted(name for name, table in tables.items() if not table.online)
+    if offline:
+        raise UsageError(
+            f"the feature service {service.name} reads {', '.join(offline)}, which is not online",
+            hint="declare `online: true`, or train with it and serve another service",
+        )
+    tenants = sorted({table.tenant for table in tables.values()})
+    if len(tenants) > 1:
+        raise UsageError(
+            f"the feature service {service.name} spans the tenants {', '.join(tenants)}",
+            hint="each tenant's rows are isolated online; give each a service of its own",
+        )
+    return tables
+
+
+class _Layout:
+    """Where each field lies: a group for each set of join keys, in it a view's event time before its features."""
+
+    def __init__(
+        self,
+        tables: dict[str, FeatureTable],
+        plans: dict[str, ViewPlan],
+        refs: Sequence[FeatureRef],
+    ) -> None:
+        by_key: dict[tuple[Any, ...], list[str]] = {}
+        for view, plan in plans.items():
+            by_key.setdefault(tuple((key.name, key.kind) for key in plan.keys), []).append(view)
+        self._at: dict[FeatureRef, tuple[int, int]] = {}
+        self._columns: dict[FeatureRef, OnlineColumn] = {}
+        groups, views = [], {}
+        for number, members in enumerate(by_key.values()):
+            fields: list[bytes] = []
+            times = []
+            for view in members:
+                views[view] = ReadView(view, number, len(fields), _ttl(tables[view]))
+                times.append(len(fields))
+                fields.append(plans[view].time_field)
+                of_feature = {column.name: column for column in plans[view].features}
+                for ref in refs:
+                    if ref.view == view:
+                        column = of_feature[tables[view].feature(ref.feature).name]
+                        self._columns[ref] = column
+                        self._at[ref] = (number, len(fields))
+                        fields.append(column.field)
+            first = members[0]
+            columns = {key.name: key_column(key) for key in tables[first].join_keys}
+            keys = tuple(columns[key.name] for key in plans[first].keys)
+            groups.append(KeyGroup(keys, plans[first].key_prefix, tuple(fields), tuple(times)))
+        self.groups = tuple(groups)
+        self.views = tuple(views[view] for view in tables)
+        self.view_index = {view: at for at, view in enumerate(tables)}
+
+    def column(self, ref: FeatureRef) -> OnlineColumn:
+        """How a feature is stored."""
+        return self._columns[ref]
+
+    def place(self, ref: FeatureRef) -> tuple[int, int]:
+        """The group of a feature and its place in the group's reply."""
+        return self._at[ref]
+
+
+def _stored(
+    service: FeatureService,
+    refs: Sequence[FeatureRef],
+    tables: dict[str, FeatureTable],
+    layout: _Layout,
+) -> tuple[ReadFeature, ...]:
+    declared = [tables[ref.view].feature(ref.feature) for ref in refs]
+    defaults = online_defaults(
+        [(feature, layout.column(ref)) for ref, feature in zip(refs, declared, strict=True)]
+    )
+    index = {ref: at for at, ref in enumerate(refs)}
+    sources = {fallback.feature: index[fallback.source] for fallback in service.fallbacks}
+    names = _names(service.features)
+    found = []
+    for ref, feature, default in zip(refs, declared, defaults, strict=True):
+        group, at = layout.place(ref)
+        found.append(
+            ReadFeature(
+                name=names.get(ref, f"{ref.view}__{ref.feature}"),
+                ref=ref,
+                type=feature.type,
+                view=layout.view_index[ref.view],
+                group=group,
+                at=at,
+                decode=value_decoder(feature.type, str(ref)),
+                default=default,
+                fallback=sources.get(ref),
+            )
+        )
+    return tuple(found)
+
+
+def _names(refs: Sequence[FeatureRef]) -> dict[FeatureRef, str]:
+    """A feature's name, or `view__feature` where two views of the service have one of that name."""
+    plain = [ref.feature for ref in refs]
+    return {
+        ref: ref.feature if plain.count(ref.feature) == 1 else f"{ref.view}__{ref.feature}"
+        for ref in refs
+    }
+
+
+def _request_keys(tables: dict[str, FeatureTable]) -> tuple[KeyColumn, ...]:
+    found: dict[str, KeyColumn] = {}
+    for table in tables.values():
+        for key in table.join_keys:
+            column = key_column(key)
+            other = found.setdefault(key.name, column)
+            if other.kind != column.kind:
+                raise UsageError(
+                    f"join key {key.name!r} is {column.type.sql} in {table.name} and "
+                    f"{other.type.sql} in another view of the service",
+                    hint="give it one type",
+                )
+    return tuple(found.values())
+
+
+def _request_plan(service: FeatureService, stored: Sequence[ReadFeature]) -> RequestPlan | None:
+    if not service.request_fields and not service.request_features:
+        return None
+    from featmill.serving.request_features import RequestPlan
+
+    return RequestPlan.compiled(service, {feature.name: feature.type for feature in stored})
+
+
+def _ttl(table: FeatureTable) -> int | None:
+    return None if table.ttl is None else span(table.ttl)

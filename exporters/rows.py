@@ -145,10 +145,11 @@ class VisibleRows:
         cursor = self._cursor()
         if requests is not None:
             cursor.execute(
-                f"CREATE OR REPLACE TEMP TABLE entities AS "
+                f"CREATE OR REPLACE TEMP TABLE _featmill_entities AS "
                 f"SELECT {self._keys} FROM {self._rows_sql()} WHERE {self._has_key_sql()}"
             )
-        return measured(cursor, self._table, self.count, self.visible, requests)
+        online = "_featmill_entities" if self._table.selection is None else self._selected
+        return measured(cursor, self._table, online, (self.visible, self.count), requests)
 
     def vanished(self, before: Sequence[Snapshot]) -> pa.RecordBatchReader:
         """The keys that these snapshots have and that no visible row has, in order.

@@ -47,31 +47,33 @@ class SelectionReport:
 def measured(
     connection: duckdb.DuckDBPyConnection,
     table: FeatureTable,
-    selected: int,
-    visible: int,
+    online: str,
+    counts: tuple[int, int],
     requests: str | None,
 ) -> SelectionReport:
-    """Count; the connection holds the tables `entities` (all visible keys) and, with a selection, `selected`.
+    """Count; the connection holds the table `_featmill_entities`, all visible keys, and `online`, those selected of them.
+
+    `counts` are how many are visible and how many selected.
 
     Raises:
         UsageError: the file of requests cannot be read or lacks a key.
     """
     import duckdb
 
+    visible, selected = counts
     if requests is None:
         return SelectionReport(table.name, visible, selected)
     keys = ", ".join(quote(key) for key in table.key_names)
     file = literal(requests)
-    online = "entities" if table.selection is None else "selected"
     try:
         connection.execute(
-            f"CREATE TEMP TABLE asked AS SELECT {keys}, count(*) AS _featmill_times FROM {file} GROUP BY ALL"
+            f"CREATE TEMP TABLE _featmill_asked AS SELECT {keys}, count(*) AS _featmill_times FROM {file} GROUP BY ALL"
         )
         found = connection.execute(
             f"SELECT coalesce(sum(_featmill_times), 0), count(*), "
-            f"(SELECT coalesce(sum(_featmill_times), 0) FROM asked SEMI JOIN entities USING ({keys})), "
-            f"(SELECT coalesce(sum(_featmill_times), 0) FROM asked SEMI JOIN {online} USING ({keys})), "
-            f"(SELECT count(*) FROM asked SEMI JOIN {online} USING ({keys})) FROM asked"
+            f"(SELECT coalesce(sum(_featmill_times), 0) FROM _featmill_asked SEMI JOIN _featmill_entities USING ({keys})), "
+            f"(SELECT coalesce(sum(_featmill_times), 0) FROM _featmill_asked SEMI JOIN {online} USING ({keys})), "
+            f"(SELECT count(*) FROM _featmill_asked SEMI JOIN {online} USING ({keys})) FROM _featmill_asked"
         ).fetchall()
     except duckdb.Error as error:
         raise UsageError(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from featmill.errors import OnlineRefused, OnlineUnreachable
 from featmill.online.connection import translated_errors
+from featmill.online.row_bytes import bulk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,10 +37,14 @@ _SILENCE = 60.0
 class Wire:
     """A socket to the store that moves bytes in whichever direction it can."""
 
-    def __init__(self, target: OnlineTarget, *, silence: float = _SILENCE) -> None:
+    def __init__(
+        self, target: OnlineTarget, *, silence: float = _SILENCE, name: str | None = None
+    ) -> None:
         self._target = target
         self._silence = silence
         self._socket = target.connect()
+        if name is not None:
+            self._introduce(name)
         self._socket.setblocking(False)
         # What the socket holds is what the server has to do while we encode.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _CHUNK)
@@ -78,6 +83,21 @@ class Wire:
             sent = self._send(outgoing) if mask & selectors.EVENT_WRITE else 0
         return sent, received
 
+    def _introduce(self, name: str) -> None:
+        """Give the connection the name by which another client can end it; a server may not allow that."""
+        from hiredis import Reader
+
+        reader = Reader()
+        with translated_errors(self._target):
+            self._socket.sendall(
+                b"*3\r\n" + bulk(b"CLIENT") + bulk(b"SETNAME") + bulk(name.encode())
+            )
+            while reader.gets() is False:
+                received = self._socket.recv(1 << 12)
+                if not received:
+                    raise ConnectionResetError("the server closed the connection")
+                reader.feed(received)
+
     def _send(self, outgoing: memoryview) -> int:
         try:
             return self._socket.send(outgoing)
@@ -101,15 +121,16 @@ class Pipeline:
     """Sends commands whose replies are handed, in order, to the callback each was sent with.
 
     `window` is how many replies may be outstanding before `send` waits: it bounds the memory that
-    unanswered commands take on both sides.
+    unanswered commands take on both sides. `name` is that of every connection to every node; all are
+    opened here, so that who has ended them knows that nothing more comes (rule 21).
     """
 
-    def __init__(self, target: OnlineTarget, *, window: int) -> None:
+    def __init__(self, target: OnlineTarget, *, window: int, name: str | None = None) -> None:
         from hiredis import Reader
 
         self._target = target
         self._window = window
-        self._wire = Wire(target)
+        self._wire = Wire(target, name=name)
         self._reader = Reader()
         self._expected: deque[list[Any]] = deque()
         self._outstanding = 0

@@ -51,7 +51,7 @@ def measured(
     counts: tuple[int, int],
     requests: str | None,
 ) -> SelectionReport:
-    """Count; the connection holds the table `_featmill_entities`, all visible keys, and `online`, those selected of them.
+    """Count; the connection holds `_featmill_entities`, all visible keys, and `online`, those selected of them.
 
     `counts` are how many are visible and how many selected.
 
@@ -67,7 +67,8 @@ def measured(
     file = literal(requests)
     try:
         connection.execute(
-            f"CREATE TEMP TABLE _featmill_asked AS SELECT {keys}, count(*) AS _featmill_times FROM {file} GROUP BY ALL"
+            f"CREATE TEMP TABLE _featmill_asked AS "
+            f"SELECT {keys}, count(*) AS _featmill_times FROM {file} GROUP BY ALL"
         )
         found = connection.execute(
             f"SELECT coalesce(sum(_featmill_times), 0), count(*), "

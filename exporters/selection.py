@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from featmill.contract.catalog import FeatureTable
 
 
+_TIMES = "coalesce(sum(_featmill_times), 0)"
+
+
 @dataclass(frozen=True, slots=True)
 class SelectionReport:
     """One table: `selected` of `visible` entities go online.
@@ -71,10 +74,11 @@ def measured(
             f"SELECT {keys}, count(*) AS _featmill_times FROM {file} GROUP BY ALL"
         )
         found = connection.execute(
-            f"SELECT coalesce(sum(_featmill_times), 0), count(*), "
-            f"(SELECT coalesce(sum(_featmill_times), 0) FROM _featmill_asked SEMI JOIN _featmill_entities USING ({keys})), "
-            f"(SELECT coalesce(sum(_featmill_times), 0) FROM _featmill_asked SEMI JOIN {online} USING ({keys})), "
-            f"(SELECT count(*) FROM _featmill_asked SEMI JOIN {online} USING ({keys})) FROM _featmill_asked"
+            f"SELECT {_TIMES}, count(*), "
+            f"(SELECT {_TIMES} FROM _featmill_asked SEMI JOIN _featmill_entities USING ({keys})), "
+            f"(SELECT {_TIMES} FROM _featmill_asked SEMI JOIN {online} USING ({keys})), "
+            f"(SELECT count(*) FROM _featmill_asked SEMI JOIN {online} USING ({keys})) "
+            f"FROM _featmill_asked"
         ).fetchall()
     except duckdb.Error as error:
         raise UsageError(

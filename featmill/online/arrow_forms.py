@@ -30,6 +30,9 @@ _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 _SECONDS_A_DAY = 86_400
 
+#: The moments that Python and so every reader of Feast knows: the years 1 to 9999, in seconds.
+_FIRST_SECOND, _LAST_SECOND = -62_135_596_800, 253_402_300_799
+
 
 def presence(column: pa.Array) -> Mask | None:
     """Which rows are not NULL; None where all are."""
@@ -58,6 +61,8 @@ def integers(column: pa.Array, kind: OnlineKind, name: str) -> Integers:
         return np.zeros(len(column), np.int64)
     if kind is OnlineKind.UNIX_TIMESTAMP:
         return _seconds(column, name)
+    if kind is OnlineKind.INT64 and pa.types.is_timestamp(column.type):
+        return _micros(column, name)
     if kind is OnlineKind.BOOL and pa.types.is_boolean(column.type):
         return _numbers(column.cast(pa.int8())).astype(np.int64)
     if kind is OnlineKind.BOOL or not pa.types.is_integer(column.type):
@@ -135,7 +140,7 @@ def _numbers(column: pa.Array) -> NDArray[Any]:
 def _seconds(column: pa.Array, name: str) -> Integers:
     if pa.types.is_date32(column.type):
         days: Integers = _numbers(column.view(pa.int32())).astype(np.int64)
-        return days * _SECONDS_A_DAY
+        return _known(days * _SECONDS_A_DAY, 1, name)
     if not pa.types.is_timestamp(column.type):
         raise _unfit(column, OnlineKind.UNIX_TIMESTAMP, name)
     ticks: Integers = _numbers(column.view(pa.int64()))
@@ -147,7 +152,27 @@ def _seconds(column: pa.Array, name: str) -> Integers:
             "online timestamps are whole seconds",
             hint=f"date_trunc('second', {name}), or publish epoch_us({name}) as a BIGINT",
         )
-    return seconds
+    return _known(seconds, 1, name)
+
+
+def _micros(column: pa.Array, name: str) -> Integers:
+    try:
+        exact = column.cast(pa.timestamp("us", column.type.tz))
+    except pa.ArrowInvalid as error:
+        raise EncodingError(f"column {name!r} has no exact microseconds: {error}") from error
+    return _known(_numbers(exact.view(pa.int64())), 1_000_000, name)
+
+
+def _known(moments: Integers, a_second: int, name: str) -> Integers:
+    """Refuse what no reader could make a moment of, such as DuckDB's infinity."""
+    seconds = moments // a_second
+    unknown = int(np.count_nonzero((seconds < _FIRST_SECOND) | (seconds > _LAST_SECOND)))
+    if unknown:
+        raise EncodingError(
+            f"column {name!r} has {unknown} values outside of the years 1 to 9999",
+            hint=f"publish NULL instead: CASE WHEN isfinite({name}) THEN {name} END",
+        )
+    return moments
 
 
 def _unscaled(column: pa.Array, name: str) -> pa.Array:

@@ -15,6 +15,8 @@ import pyarrow as pa
 from featmill.contract.types import OnlineKind
 from featmill.errors import EncodingError
 from featmill.online.arrow_forms import binaries, integers, plain
+from featmill.online.decode import key_text
+from featmill.online.lists import append_list, row_with_null
 from featmill.online.plan import KEY_TYPES, KEY_WIDTHS
 from featmill.online.row_bytes import (
     CRLF,
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from featmill.online.plan import OnlineColumn, ViewPlan
-    from featmill.online.row_bytes import Bytes, Lengths, Mask
+    from featmill.online.row_bytes import Bytes, Lengths, Mask, Slots
 
 #: A batch is cut into pieces of at most this many rows and this many bytes of Arrow data, so memory
 #: stays bounded whatever the reader's batches are. Between 1024 and 4096 rows no difference could be
@@ -84,7 +86,7 @@ def write_commands(plan: ViewPlan, batch: pa.RecordBatch) -> Bytes:
     append_event_time(out, batch.column(plan.event_time), plan.event_time)
     for feature in plan.features:
         out.constant(bulk(feature.field))
-        append_value(out, batch.column(feature.name), feature.kind, feature.name)
+        _append_feature(out, plan, batch, feature)
     return out.stream()
 
 
@@ -113,7 +115,7 @@ def changed_commands(plan: ViewPlan, batch: pa.RecordBatch, changed: Mask) -> By
         if mask.any():
             where = SlotsWhere(out, mask)
             where.constant(bulk(feature.field))
-            append_value(where, batch.column(feature.name), feature.kind, feature.name)
+            _append_feature(where, plan, batch, feature)
     return out.stream()
 
 
@@ -129,7 +131,7 @@ def expected_replies(plan: ViewPlan, batch: pa.RecordBatch) -> Bytes:
     out = RowBytes(batch.num_rows)
     out.constant(b"*%d\r\n" % len(plan.fields))
     for feature in plan.features:
-        append_value(out, batch.column(feature.name), feature.kind, feature.name)
+        _append_feature(out, plan, batch, feature)
     append_event_time(out, batch.column(plan.event_time), plan.event_time)
     return out.stream()
 
@@ -158,6 +160,25 @@ def _command(plan: ViewPlan, batch: pa.RecordBatch, name: bytes, arguments: int)
     out.constant(b"*%d\r\n%b" % (arguments, bulk(name)))
     _append_key(out, plan, batch)
     return out
+
+
+def _append_feature(
+    out: Slots, plan: ViewPlan, batch: pa.RecordBatch, feature: OnlineColumn
+) -> None:
+    """Each row's value of a feature as one RESP bulk string."""
+    column = batch.column(feature.name)
+    if not feature.is_list:
+        append_value(out, column, feature.kind, feature.name)
+        return
+    place = row_with_null(column)
+    if place is not None:
+        entity = key_text(plan, redis_keys(plan, batch.slice(place, 1))[0].as_py())
+        raise EncodingError(
+            f"{plan.view}: column {feature.name!r} holds a list with a NULL in it, first for "
+            f"{entity}; Feast would write a zero or an empty text instead",
+            hint=f"leave them out: list_filter({feature.name}, x -> x IS NOT NULL)",
+        )
+    append_list(out, column, feature.kind, feature.name)
 
 
 def _append_key(out: RowBytes, plan: ViewPlan, batch: pa.RecordBatch) -> None:

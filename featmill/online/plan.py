@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import mmh3
 
 from featmill.contract.types import OnlineKind
-from featmill.errors import ContractError, EncodingError
+from featmill.errors import ContractError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,12 +42,14 @@ KEY_WIDTHS: dict[OnlineKind, int] = {
 class OnlineColumn:
     """A column as it is stored online.
 
-    `field` is a feature's field name in the hash, and empty for a join key.
+    `field` is a feature's field name in the hash, and empty for a join key. Of a list `kind` is
+    what its elements are stored as.
     """
 
     name: str
     kind: OnlineKind
     field: bytes = b""
+    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,6 @@ def plan_view(project: str, table: FeatureTable) -> ViewPlan:
 
     Raises:
         ContractError: a join key's type cannot be a key, or two features hash to one field.
-        EncodingError: a feature is a list.
     """
     plan = ViewPlan(
         project=project,
@@ -112,16 +113,10 @@ def plan_view(project: str, table: FeatureTable) -> ViewPlan:
         ),
         event_time=table.event_time,
         features=tuple(
-            OnlineColumn(f.name, f.type.kind, feature_field(table.name, f.name))
+            OnlineColumn(f.name, f.type.kind, feature_field(table.name, f.name), f.type.is_list)
             for f in table.features
         ),
     )
-    lists = [feature.name for feature in table.features if feature.type.is_list]
-    if lists:
-        raise EncodingError(
-            f"{table.name}: {', '.join(lists)} hold lists, and lists are not exported online yet",
-            hint="give each element a column of its own, or set `online: false`",
-        )
     _check_fields([plan])
     return plan
 
@@ -132,7 +127,6 @@ def plan_views(project: str, tables: Iterable[FeatureTable]) -> tuple[ViewPlan, 
     Raises:
         ContractError: as `plan_view`, or two features of views that share their entities' hashes
             have one field.
-        EncodingError: a feature is a list.
     """
     plans = tuple(plan_view(project, table) for table in tables)
     groups: dict[tuple[tuple[str, OnlineKind], ...], list[ViewPlan]] = {}

@@ -62,15 +62,24 @@ def feast():
 def feast_values(values: list, kind: OnlineKind) -> list[bytes]:
     """What Feast stores for Python values of one kind."""
     _, _, convert, value_type, _ = feast()
-    midnights = [
-        datetime(v.year, v.month, v.day) if type(v) is date else v  # noqa: DTZ001 - Feast: UTC
-        for v in values
-    ]
+    midnights = [_midnight(v) for v in values]
     # Feast takes a column of nothing but empty bytes for one of NULLs: what an empty value becomes
     # would depend on its neighbours. One more value keeps it to its rule.
     sample = b"sample" if kind is OnlineKind.BYTES else 1
     messages = convert([*midnights, sample], value_type[kind.name])[:-1]
     return [message.SerializeToString() for message in messages]
+
+
+def feast_lists(values: list, kind: OnlineKind) -> list[bytes]:
+    """What Feast stores for lists of Python values of one kind; None is a NULL list."""
+    _, _, convert, value_type, _ = feast()
+    found = [v if v is None else [_midnight(element) for element in v] for v in values]
+    return [m.SerializeToString() for m in convert(found, value_type[f"{kind.name}_LIST"])]
+
+
+def _midnight(value):
+    # Feast takes a naive moment for UTC, and knows no date.
+    return datetime(value.year, value.month, value.day) if type(value) is date else value  # noqa: DTZ001
 
 
 def feast_key(project: str, keys: dict[str, tuple[object, OnlineKind]]) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from featmill.errors import ContractError, EncodingError
+from featmill.contract.types import OnlineKind
+from featmill.errors import ContractError
 from featmill.online import plan as plans
 from tests.unit.online.tables import feast_field, feature_table
 
@@ -16,9 +17,13 @@ def test_fields_are_feasts():
     assert plan.fields == (feast_field("clicks", "a"), feast_field("clicks", "b"), b"_ts:clicks")
 
 
-def test_a_list_is_refused_by_name():
-    with pytest.raises(EncodingError, match="tags hold lists"):
-        plans.plan_view("shop", feature_table(features={"n": "BIGINT", "tags": "VARCHAR[]"}))
+def test_a_list_is_planned_by_the_kind_of_its_elements():
+    table = feature_table(features={"n": "BIGINT", "tags": "VARCHAR[]"})
+
+    number, tags = plans.plan_view("shop", table).features
+
+    assert (number.kind, number.is_list) == (OnlineKind.INT64, False)
+    assert (tags.kind, tags.is_list) == (OnlineKind.STRING, True)
 
 
 @pytest.mark.parametrize("sql_type", ["DOUBLE", "BOOLEAN", "FLOAT", "BIGINT[]"])

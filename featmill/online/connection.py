@@ -2,125 +2,146 @@
 
 from __future__ import annotations
 
-import json
 import socket
-import ssl
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from featmill.errors import OnlineRefused, OnlineUnreachable, SettingError
+from featmill.errors import OnlineUnreachable, SettingError
+from featmill.online.refusals import refusal, translated_errors
+from featmill.online.store_url import PORT, shown_url, target_fields
+from featmill.online.tls import client_tls, tls_context
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import ssl
 
     from redis import Redis
 
-_PORT = 6379
+__all__ = ["OnlineTarget", "StoreKind", "translated_errors"]
+
 _TIMEOUT = 10.0
 
-#: Options of a `rediss://` URL that both our socket and redis-py understand.
-_TLS_OPTIONS = (
-    "ssl_cert_reqs",
-    "ssl_ca_certs",
-    "ssl_certfile",
-    "ssl_keyfile",
-    "ssl_check_hostname",
-)
 
-_HINT = "start the server, or point FEATMILL_REDIS_URL at another; unset, featmill runs its own"
+class StoreKind(StrEnum):
+    """What answers at the target's address.
+
+    `node` is one node of a cluster: it serves some of the slots, and one found by its cluster only.
+    """
+
+    SINGLE = "single"
+    SENTINEL = "sentinel"
+    CLUSTER = "cluster"
+    NODE = "node"
 
 
 @dataclass(frozen=True, slots=True)
 class OnlineTarget:
     """One Redis database. `socket_path` is set for a unix socket, else `host` and `port` hold.
 
-    The password is left out of `repr` and of every message.
+    Of a `sentinel` target, `hosts` are the sentinels and `service` is the name they know the primary by; of a
+    `cluster`, `hosts` are nodes to ask for its map. Their `host` and `port` are the first of these.
+
+    The passwords are left out of `repr` and of every message.
     """
 
     host: str = "localhost"
-    port: int = _PORT
+    port: int = PORT
     socket_path: str | None = None
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     db: int = 0
     tls: bool = False
     tls_options: tuple[tuple[str, str], ...] = ()
+    kind: StoreKind = StoreKind.SINGLE
+    hosts: tuple[tuple[str, int], ...] = ()
+    service: str = ""
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+    sentinel_tls: bool = False
 
     @classmethod
     def from_url(cls, url: str) -> OnlineTarget:
-        """Read a `redis://`, `rediss://` or `unix://` URL.
+        """Read a URL: `featmill.online.store_url` has the forms.
 
         Raises:
             SettingError: the URL is malformed or has an option that is not known here.
         """
-        from redis.connection import parse_url
-
-        shown = _without_password(url)
-        try:
-            parts = dict(parse_url(url))
-        except ValueError as error:
-            raise SettingError(
-                f"{shown} is not a Redis URL",
-                hint="redis://[user:password@]host:port/db, rediss://..., or unix:///path?db=0",
-            ) from error
-        parts.pop("connection_class", None)
-        target = cls(
-            host=str(parts.pop("host", "localhost")),
-            port=int(parts.pop("port", _PORT)),
-            socket_path=parts.pop("path", None),
-            username=parts.pop("username", None),
-            password=parts.pop("password", None),
-            db=int(parts.pop("db", 0)),
-            tls=url.startswith("rediss://"),
-            tls_options=tuple((k, str(parts.pop(k))) for k in _TLS_OPTIONS if k in parts),
-        )
-        if parts:
-            known = ", ".join(("db", *_TLS_OPTIONS))
-            raise SettingError(
-                f"{shown} has unknown options: {', '.join(parts)}", hint=f"known: {known}"
-            )
-        if url.startswith("unix:") and not target.socket_path:
-            raise SettingError(f"{shown} has no path", hint="unix:///path/of/the/socket")
-        return target
+        fields = target_fields(url)
+        return cls(**{**fields, "kind": StoreKind(fields.get("kind", StoreKind.SINGLE))})
 
     @property
     def url(self) -> str:
-        """The target as a URL with the password masked: what messages show."""
-        user = self.username or ""
-        login = f"{user}:***@" if self.password is not None else f"{user}@" if user else ""
-        if self.socket_path is not None:
-            return f"unix://{login}{self.socket_path}?db={self.db}"
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'rediss' if self.tls else 'redis'}://{login}{host}:{self.port}/{self.db}"
+        """The target as a URL with the passwords masked: what messages show."""
+        return shown_url(self)
+
+    @property
+    def is_of_cluster(self) -> bool:
+        """Whether it is a cluster or a node of one."""
+        return self.kind in (StoreKind.CLUSTER, StoreKind.NODE)
+
+    def server(self, host: str, port: int) -> OnlineTarget:
+        """One server of this store, with the store's login and TLS: a cluster's node, a primary."""
+        return OnlineTarget(
+            host=host,
+            port=port,
+            username=self.username,
+            password=self.password,
+            db=self.db,
+            tls=self.tls,
+            tls_options=self.tls_options,
+            kind=StoreKind.NODE if self.kind is StoreKind.CLUSTER else StoreKind.SINGLE,
+        )
+
+    def sentinel(self, host: str, port: int) -> OnlineTarget:
+        """One sentinel of this store, with the sentinels' login."""
+        return replace(
+            self.server(host, port),
+            username=self.sentinel_username,
+            password=self.sentinel_password,
+            db=0,
+            tls=self.sentinel_tls,
+        )
 
     def client(self, *, timeout: float = _TIMEOUT) -> Redis:
-        """A redis-py client that answers in bytes; use it inside `translated_errors`."""
+        """A redis-py client that answers in bytes; use it inside `translated_errors`.
+
+        A cluster's finds each key's node itself; a sentinel's is that of the present primary.
+
+        Raises:
+            OnlineUnreachable: the sentinels name no primary that answers.
+        """
         from redis import Redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        options: dict[str, Any] = {
-            # redis-py would retry for seconds; whether to try again is the caller's business.
-            "retry": Retry(NoBackoff(), 0),
-            "db": self.db,
-            "username": self.username,
-            "password": self.password,
-            "socket_timeout": timeout,
-            "socket_connect_timeout": timeout,
-        }
+        if self.kind is StoreKind.SENTINEL:
+            from featmill.online.sentinel import primary_of
+
+            return primary_of(self, timeout=timeout).client(timeout=timeout)
+        options = self._client_options(timeout)
+        if self.kind is StoreKind.CLUSTER:
+            from featmill.online.topology import cluster_client
+
+            return cluster_client(self, options)
+        # redis-py would retry for seconds; whether to try again is the caller's business.
+        options |= {"retry": Retry(NoBackoff(), 0), "db": self.db}
         if self.socket_path is not None:
             return Redis(unix_socket_path=self.socket_path, **options)
-        if self.tls:
-            options |= {"ssl": True, **_client_tls(dict(self.tls_options))}
         return Redis(host=self.host, port=self.port, **options)
 
     def connect(self, *, timeout: float = _TIMEOUT) -> socket.socket:
-        """A blocking socket, logged in and on the right database.
+        """A blocking socket, logged in and on the right database; a sentinel's is to the primary.
 
         Raises:
             OnlineUnreachable: nothing answers there, or it refused the login.
+            SettingError: it is a cluster, which is many servers: `topology_of` finds them.
         """
+        if self.kind is StoreKind.SENTINEL:
+            from featmill.online.sentinel import primary_of
+
+            return primary_of(self, timeout=timeout).connect(timeout=timeout)
+        if self.kind is StoreKind.CLUSTER:
+            raise SettingError(f"{self.url} is a cluster: connect to one of its nodes")
         with translated_errors(self):
             opened = self._open(timeout)
             try:
@@ -130,33 +151,52 @@ class OnlineTarget:
                 raise
         return opened
 
+    def tls_context(self) -> ssl.SSLContext | None:
+        """The context for a connection; None without TLS.
+
+        Raises:
+            SettingError: an option has a value that is not known, or a file cannot be read.
+        """
+        return tls_context(dict(self.tls_options)) if self.tls else None
+
+    def login_commands(self) -> list[list[str]]:
+        """What a new connection must send first; each is answered with OK or an error."""
+        commands: list[list[str]] = []
+        if self.password is not None:
+            commands.append(["AUTH", *([self.username] if self.username else []), self.password])
+        # Sent for database 0 too: it shows at once whether the server takes commands from us.
+        commands.append(["SELECT", str(self.db)])
+        return commands
+
     def feast_connection_string(self) -> str:
         """The target as Feast's Redis store wants it: `host:port,name=value,...`.
 
         Raises:
             SettingError: Feast's parser cannot express this target.
         """
-        if self.socket_path is None and ":" in self.host:
-            raise SettingError(
-                f"{self.url}: Feast's connection string cannot hold an IPv6 address",
-                hint="use a host name that resolves to it",
-            )
-        values: dict[str, Any] = {
-            "unix_socket_path": self.socket_path,
+        return str(self.feast_online_config()["connection_string"])
+
+    def feast_online_config(self) -> dict[str, Any]:
+        """The target as the `online_store` of Feast's settings, without what is not about the connection.
+
+        Raises:
+            SettingError: Feast cannot express this target.
+        """
+        from featmill.online.feast_settings import feast_online_config
+
+        return feast_online_config(self)
+
+    def _client_options(self, timeout: float) -> dict[str, Any]:
+        options: dict[str, Any] = {
             "username": self.username,
             "password": self.password,
-            **dict(self.tls_options),
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
         }
-        for name, value in values.items():
-            if value is not None and "," in value:
-                raise SettingError(
-                    f"{self.url}: Feast's connection string cannot hold a comma; {name} has one",
-                    hint=f"choose a {name} without commas",
-                )
-        # Feast reads each value as JSON: quotes keep a password such as 1234 or true a string.
-        parts = [f"{k}={json.dumps(v)}" for k, v in values.items() if v is not None]
-        address = "localhost:0" if self.socket_path is not None else f"{self.host}:{self.port}"
-        return ",".join([address, *parts, f"db={self.db}", *(["ssl=true"] if self.tls else [])])
+        if self.tls:
+            tls_context(dict(self.tls_options))  # a file that is missing is named here
+            options |= {"ssl": True, **client_tls(dict(self.tls_options))}
+        return options
 
     def _open(self, timeout: float) -> socket.socket:
         if self.socket_path is not None:
@@ -168,11 +208,11 @@ class OnlineTarget:
                 local.close()
                 raise
             return local
+        context = self.tls_context()
         remote = socket.create_connection((self.host, self.port), timeout=timeout)
         try:
             remote.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self.tls:
-                context = _tls_context(dict(self.tls_options))
+            if context is not None:
                 return context.wrap_socket(remote, server_hostname=self.host)
         except BaseException:
             remote.close()
@@ -180,78 +220,39 @@ class OnlineTarget:
         return remote
 
     def _log_in(self, opened: socket.socket) -> None:
-        from hiredis import Reader, ReplyError
+        from hiredis import ReplyError
 
-        commands: list[list[str]] = []
-        if self.password is not None:
-            commands.append(["AUTH", *([self.username] if self.username else []), self.password])
-        commands.append(["SELECT", str(self.db)])
-        reader = Reader()
-        for command in commands:
-            opened.sendall(_resp(command))
-            reply: object = False
-            while reply is False:
-                received = opened.recv(1 << 12)
-                if not received:
-                    raise ConnectionResetError("the server closed the connection")
-                reader.feed(received)
-                reply = reader.gets()
+        for command in self.login_commands():
+            reply = ask(opened, command)
             if isinstance(reply, ReplyError):
-                raise OnlineUnreachable(f"{self.url} refused {command[0]}: {reply}", hint=_HINT)
+                found = refusal(self, reply)
+                passing = found if isinstance(found, OnlineUnreachable) else None
+                kind = OnlineUnreachable if passing is None else type(passing)
+                raise kind(f"{self.url} refused {command[0]}: {reply}", hint=found.hint)
 
 
-@contextmanager
-def translated_errors(target: OnlineTarget) -> Iterator[None]:
-    """Turn what sockets and redis-py raise inside the block into featmill's errors.
+def ask(opened: socket.socket, command: list[str]) -> object:
+    """Send one command on a blocking socket and wait for its reply, which may be an error.
 
     Raises:
-        OnlineUnreachable: there is no server, it went away, or it refused the login.
-        OnlineRefused: the server answered a command with an error.
+        OSError: the connection broke, or the reply took longer than the socket's timeout.
+        hiredis.HiredisError: what came is no reply.
     """
-    from redis import exceptions
+    from hiredis import Reader
 
-    refused_login = (exceptions.AuthenticationError, exceptions.NoPermissionError)
-    try:
-        yield
-    except refused_login as error:
-        raise OnlineUnreachable(f"{target.url} refused the login: {error}", hint=_HINT) from error
-    except (OSError, exceptions.ConnectionError, exceptions.TimeoutError) as error:
-        raise OnlineUnreachable(
-            f"no online store answers at {target.url}: {error}", hint=_HINT
-        ) from error
-    except exceptions.ResponseError as error:
-        raise OnlineRefused(f"{target.url} refused a command: {error}") from error
+    opened.sendall(resp(command))
+    reader = Reader()
+    reply: object = False
+    while reply is False:
+        received = opened.recv(1 << 16)
+        if not received:
+            raise ConnectionResetError("the server closed the connection")
+        reader.feed(received)
+        reply = reader.gets()
+    return reply
 
 
-def _resp(command: list[str]) -> bytes:
+def resp(command: list[str]) -> bytes:
+    """A command as bytes."""
     parts = [argument.encode() for argument in command]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(p), p) for p in parts)
-
-
-def _client_tls(options: dict[str, str]) -> dict[str, Any]:
-    checks = options.get("ssl_check_hostname", "true").lower() not in ("0", "false", "no")
-    without_checks = options.get("ssl_cert_reqs") in ("none", "optional")
-    return {**options, "ssl_check_hostname": checks and not without_checks}
-
-
-def _tls_context(options: dict[str, str]) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
-    settings = _client_tls(options)
-    context.check_hostname = settings["ssl_check_hostname"]
-    modes = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
-    wanted = options.get("ssl_cert_reqs", "required")
-    if wanted not in modes:
-        raise SettingError(f"ssl_cert_reqs is {wanted!r}", hint=f"one of: {', '.join(modes)}")
-    context.verify_mode = modes[wanted]
-    if "ssl_certfile" in options:
-        context.load_cert_chain(options["ssl_certfile"], options.get("ssl_keyfile"))
-    return context
-
-
-def _without_password(url: str) -> str:
-    """A URL that may be malformed, with anything that could be a password masked."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or "@" not in rest:
-        return url
-    login, _, address = rest.rpartition("@")
-    return f"{scheme}://{login.partition(':')[0]}:***@{address}"

@@ -74,7 +74,7 @@ def test_a_password_is_in_no_repr():
         OnlineTarget(
             host="h", password='p"=w:é', tls=True, tls_options=(("ssl_cert_reqs", "none"),)
         ),
-        OnlineTarget(socket_path="/a b/c.sock", db=1),
+        OnlineTarget(socket_path="/a b,c/d.sock", db=1, password='a,"b=,'),
     ],
 )
 def test_feast_reads_its_string_back(target):
@@ -93,19 +93,64 @@ def test_feast_reads_its_string_back(target):
     assert nodes == [{"host": target.host, "port": str(port)}]
 
 
+SENTINEL = "redis+sentinel://u:p%2Cw@h:1,h2/my%20master/3"
+
+
+@pytest.mark.feast
+@pytest.mark.parametrize(
+    ("url", "kind", "addresses", "options"),
+    [
+        (
+            f"{SENTINEL}?sentinel_password=s%2Cp",
+            "redis_sentinel",
+            ["h:1", "h2:26379"],
+            {"username": "u", "password": "p,w", "db": 3, "sentinel_kwargs": {"password": "s,p"}},
+        ),
+        (
+            "rediss+sentinel://h/m?sentinel_ssl=false&ssl_check_hostname=false",
+            "redis_sentinel",
+            ["h:26379"],
+            {"db": 0, "ssl": True, "ssl_check_hostname": False},
+        ),
+        ("redis+cluster://:1234@h:1,h2", "redis_cluster", ["h:1", "h2:6379"], {"password": "1234"}),
+        (
+            "rediss+cluster://h?ssl_ca_certs=/a%2Cb.pem",
+            "redis_cluster",
+            ["h:6379"],
+            {"ssl": True, "ssl_ca_certs": "/a,b.pem"},
+        ),
+    ],
+)
+def test_feast_reads_clusters_and_sentinels_back(url, kind, addresses, options):
+    feast()
+    from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
+
+    config = OnlineTarget.from_url(url).feast_online_config()
+
+    read = RedisOnlineStoreConfig(**config)
+    nodes, found = RedisOnlineStore._parse_connection_string(read.connection_string)
+    assert (read.redis_type.value, found) == (kind, options)
+    assert [f"{node['host']}:{node['port']}" for node in nodes] == addresses
+    if kind == "redis_sentinel":
+        assert read.sentinel_master == OnlineTarget.from_url(url).service
+
+
 @pytest.mark.parametrize(
     ("target", "words"),
     [
-        (OnlineTarget(password="a,b"), "comma; password has one"),
-        (OnlineTarget(socket_path="/a,b"), "comma; unix_socket_path has one"),
         (OnlineTarget(host="::1"), "IPv6"),
+        (OnlineTarget.from_url("redis+cluster://[::1]:7000"), "IPv6"),
+        (
+            OnlineTarget.from_url(f"{SENTINEL}?sentinel_username=me&sentinel_password=secret"),
+            "more than one of the sentinels' username, password",
+        ),
     ],
 )
-def test_what_feasts_parser_would_break_is_refused(target, words):
+def test_what_feasts_string_has_no_room_for_is_refused(target, words):
     with pytest.raises(SettingError, match=words) as caught:
         target.feast_connection_string()
 
-    assert "a,b@" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_closed_port_is_unreachable_by_name():

@@ -6,6 +6,7 @@ one (`one_value`); of many, the bytes are joined and decoded as one array. Both 
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from featmill.contract.types import OnlineKind
@@ -36,20 +37,20 @@ def decode_values(
     Raises:
         EncodingError: a reply is no Feast value of the column's type.
     """
-    if len(replies) < _MANY or column.kind in _ONE_BY_ONE or column.is_list:
+    if len(replies) < _MANY or column.kind in _ONE_BY_ONE:
         decode = value_decoder(column, name)
         return [decode(reply) for reply in replies]
     from featmill.online.reply_arrays import Replies, numbers
 
     found, what = Replies(replies), described(column, name)
-    dense = numbers(column, found, what).tolist()
-    moment = moment_of(column)
-    if moment is None:
-        return found.spread(dense)
-    try:
-        return found.spread([moment(number) for number in dense])
-    except (OverflowError, ValueError, OSError) as error:
-        raise EncodingError(f"{what} holds a moment out of range online: {error}") from error
+    if not column.is_list:
+        return found.spread(_moments(column, numbers(column, found, what).tolist(), what))
+    from featmill.online.reply_lists import number_lists
+
+    flat, counts = number_lists(column, found, what)
+    values = _moments(column, flat.tolist(), what)
+    places = pairwise([0, *counts.cumsum().tolist()])
+    return found.spread([values[start:end] for start, end in places])
 
 
 def decode_array(column: FeatureType, replies: Sequence[bytes | None], name: str = "") -> pa.Array:
@@ -76,3 +77,14 @@ def decode_event_times(replies: Sequence[bytes | None]) -> list[int | None]:
     from featmill.online.reply_arrays import event_micros
 
     return event_micros(replies)
+
+
+def _moments(column: FeatureType, stored: list[Any], what: str) -> list[Any]:
+    """Stored integers as the moments they are, where the column has moments."""
+    moment = moment_of(column)
+    if moment is None:
+        return stored
+    try:
+        return [moment(number) for number in stored]
+    except (OverflowError, ValueError, OSError) as error:
+        raise EncodingError(f"{what} holds a moment out of range online: {error}") from error

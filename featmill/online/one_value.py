@@ -37,6 +37,10 @@ def value_decoder(column: FeatureType, name: str = "") -> Decoder:
 
     It raises an `EncodingError`, naming the column, on bytes that are no Feast value of the type.
     """
+    if column.is_list:
+        from featmill.online.one_list import list_decoder
+
+        return list_decoder(column, described(column, name))
     kind, what = column.kind, described(column, name)
     if kind is OnlineKind.DOUBLE:
         return _real(struct.Struct("<d"), TAGS[kind], what)
@@ -104,12 +108,12 @@ def moment_of(column: FeatureType) -> Callable[[int], date | None] | None:
 
 def is_date(column: FeatureType) -> bool:
     """Whether the contract's type is DATE, or a list of them."""
-    return element_sql(column) == "DATE"
+    return element_sql(column).removesuffix(")") == "DATE"
 
 
 def element_sql(column: FeatureType) -> str:
     """The contract's type, of a list that of its elements."""
-    return column.sql.split("[", 1)[0] if column.is_list else column.sql
+    return column.sql.removeprefix("LIST(").split("[", 1)[0] if column.is_list else column.sql
 
 
 def second_at(seconds: int) -> datetime | None:

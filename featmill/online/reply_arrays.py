@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from featmill.contract.types import OnlineKind
 from featmill.errors import EncodingError
 from featmill.online.one_value import SECONDS_A_DAY, is_date, moment_of, no_event_time, not_a_value
-from featmill.online.row_bytes import binary_data, binary_lengths
+from featmill.online.row_bytes import binary_array, binary_data, binary_lengths
 from featmill.online.wire_format import NANOS_TAG, NULL_SECONDS, SECONDS_TAG, TAGS
 
 if TYPE_CHECKING:
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from featmill.contract.types import FeatureType
     from featmill.online.row_bytes import Bytes, Lengths, Mask
 
-_VARINT_BYTES = 10
+VARINT_BYTES = 10
 
 _MICROS = 1_000_000
 
-_REALS = {OnlineKind.DOUBLE: "<f8", OnlineKind.FLOAT: "<f4"}
+REALS = {OnlineKind.DOUBLE: "<f8", OnlineKind.FLOAT: "<f4"}
 
-_NUMBER_TYPES = {
+NUMBER_TYPES = {
     OnlineKind.BOOL: pa.bool_(),
     OnlineKind.INT32: pa.int32(),
     OnlineKind.INT64: pa.int64(),
@@ -59,7 +59,7 @@ class Replies:
         self.lengths: Lengths = lengths if self.present is None else lengths[there]
         joined = binary_data(array)
         self.size = len(joined)
-        self.data: Bytes = np.concatenate([joined, np.zeros(_VARINT_BYTES, np.uint8)])
+        self.data: Bytes = np.concatenate([joined, np.zeros(VARINT_BYTES, np.uint8)])
         ends = np.cumsum(self.lengths)
         self.starts: Lengths = ends - self.lengths
         self.ends: Lengths = ends
@@ -67,6 +67,11 @@ class Replies:
     def one(self, place: int) -> bytes:
         """The bytes of one of the replies that are there."""
         return self.data[self.starts[place] : self.ends[place]].tobytes()
+
+    def after(self, places: Lengths) -> Bytes:
+        """The bytes of each reply from a place of its own to its end, one after the other."""
+        every = np.arange(self.size) >= np.repeat(places, self.lengths)
+        return np.ascontiguousarray(self.data[: self.size][every])
 
     def spread(self, dense: list[Any]) -> list[Any]:
         """Values of the replies that are there, with None for the others."""
@@ -91,16 +96,16 @@ def numbers(column: FeatureType, replies: Replies, what: str) -> NDArray[Any]:
         EncodingError: a reply is no value of the column's type.
     """
     tag = TAGS[column.kind]
-    dtype = _REALS.get(column.kind)
+    dtype = REALS.get(column.kind)
     if dtype is not None:
         width = np.dtype(dtype).itemsize + 1
-        _require(replies.lengths == width, replies, what)
+        require(replies.lengths == width, replies, what)
         cells = replies.data[: replies.size].reshape(-1, width)
-        _require(cells[:, 0] == tag, replies, what)
+        require(cells[:, 0] == tag, replies, what)
         return np.ascontiguousarray(cells[:, 1:]).view(dtype).reshape(-1)
     values, after = varints(replies.data, replies.starts + 1)
     is_whole = (after == replies.ends) & (replies.data[replies.starts] == tag)
-    _require(is_whole, replies, what)
+    require(is_whole, replies, what)
     found = values.view(np.int64)
     return found != 0 if column.kind is OnlineKind.BOOL else found
 
@@ -115,7 +120,7 @@ def varints(data: Bytes, at: Lengths) -> tuple[NDArray[np.uint64], Lengths]:
     values = (byte & 0x7F).astype(np.uint64)
     after = at + 1
     more = byte > 0x7F
-    for place in range(1, _VARINT_BYTES):
+    for place in range(1, VARINT_BYTES):
         if not more.any():
             return values, after
         byte = np.where(more, data[np.minimum(at + place, len(data) - 1)], 0)
@@ -145,11 +150,15 @@ def arrow_values(column: FeatureType, replies: Replies, what: str) -> pa.Array:
     Raises:
         EncodingError: a reply is no value of the column's type.
     """
+    if column.is_list:
+        from featmill.online.reply_lists import list_array
+
+        return list_array(column, replies, what)
     if column.kind in (OnlineKind.STRING, OnlineKind.BYTES):
         return _binary_array(column, replies, what)
     found = numbers(column, replies, what)
     if moment_of(column) is None:
-        return replies.spread_array(found, _NUMBER_TYPES[column.kind])
+        return replies.spread_array(found, NUMBER_TYPES[column.kind])
     return moments(column, replies.spread_array(found, pa.int64()), what)
 
 
@@ -177,24 +186,27 @@ def _days(seconds: pa.Array) -> pa.Array:
 def _binary_array(column: FeatureType, replies: Replies, what: str) -> pa.Array:
     sizes, content = varints(replies.data, replies.starts + 1)
     is_whole = (content > 0) & (sizes.view(np.int64) == replies.ends - content)
-    _require(is_whole & (replies.data[replies.starts] == TAGS[column.kind]), replies, what)
-    headers = content - replies.starts
-    places = np.arange(replies.size) - np.repeat(replies.starts, replies.lengths)
-    data = replies.data[: replies.size][places >= np.repeat(headers, replies.lengths)]
-    lengths = np.zeros(replies.rows, np.int64)
-    lengths[slice(None) if replies.present is None else replies.present] = sizes.view(np.int64)
-    offsets = np.concatenate([[0], np.cumsum(lengths)])
-    kind = pa.large_string() if column.kind is OnlineKind.STRING else pa.large_binary()
-    bitmap = None
-    if replies.present is not None:
-        bitmap = pa.array(replies.present).buffers()[1]
-    buffers = [bitmap, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(data))]
-    found = pa.Array.from_buffers(kind, replies.rows, buffers)
+    require(is_whole & (replies.data[replies.starts] == TAGS[column.kind]), replies, what)
+    found = text_array(column.kind, (replies.after(content), sizes.view(np.int64)), what)
+    if replies.present is None:
+        return found
+    places = np.cumsum(replies.present) - 1
+    return found.take(pa.array(places, mask=~replies.present))
+
+
+def text_array(kind: OnlineKind, joined: tuple[Bytes, Lengths], what: str) -> pa.Array:
+    """Texts, or bytes, that lie one after the other, by their lengths.
+
+    Raises:
+        EncodingError: the bytes of a text are no UTF-8.
+    """
+    array = binary_array(*joined)
+    if kind is OnlineKind.BYTES:
+        return array
     try:
-        found.validate(full=True)
+        return array.cast(pa.large_string())
     except pa.ArrowInvalid as error:
         raise EncodingError(f"{what} holds bytes online that are no text: {error}") from error
-    return found
 
 
 def _field(replies: Replies, at: Lengths, tag: int) -> tuple[NDArray[np.uint64], Lengths]:
@@ -204,6 +216,7 @@ def _field(replies: Replies, at: Lengths, tag: int) -> tuple[NDArray[np.uint64],
     return np.where(has, values, np.uint64(0)), np.where(has, after, at)
 
 
-def _require(fits: Mask, replies: Replies, what: str) -> None:
+def require(fits: Mask, replies: Replies, what: str) -> None:
+    """Refuse the first reply that does not fit."""
     if not fits.all():
         raise not_a_value(what, replies.one(int(np.argmin(fits))))

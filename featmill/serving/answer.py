@@ -109,7 +109,7 @@ class FeatureVectors:
         return to_arrow(self)
 
     def to_numpy(self) -> dict[str, NDArray[Any]]:
-        """An array of n for each feature: numbers as float64 with NaN for None, moments as datetime64[us], else objects.
+        """An array of n for each feature: numbers (float64 with NaN for None), moments (datetime64[us]), else objects.
 
         Integers and booleans without a None keep their own type. A date is a datetime64[D].
         """

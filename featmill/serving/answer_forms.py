@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from featmill.contract.types import OnlineKind
@@ -11,6 +12,7 @@ from featmill.serving.moments import micros_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import date
 
     import pyarrow as pa
     from numpy.typing import NDArray
@@ -142,9 +144,9 @@ def _is_moment(column: FeatureType | None) -> bool:
     return column is not None and column.sql.startswith(("DATE", "TIMESTAMP"))
 
 
-def _naive(value: Any) -> Any:
+def _naive(value: date | None) -> date | None:
     """NumPy's moments have no zone: they are in UTC, as every moment here."""
-    return value.replace(tzinfo=None) if hasattr(value, "tzinfo") else value
+    return value.replace(tzinfo=None) if isinstance(value, datetime) else value
 
 
 def _about(answer: FeatureVectors) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Declared defaults in the online form: what the reader would have read, had the default been a row's value.
 
-Each goes the way of a value: DuckDB casts it as a training set does, the codec writes it, the reader's own decoder reads
-it. So a default is the same to the bit online and offline.
+Each goes the way of a value: DuckDB casts it as a training set does, the codec writes it, the reader's own decoder
+reads it. So a default is the same to the bit online and offline.
 """
 
 from __future__ import annotations

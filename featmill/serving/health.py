@@ -15,7 +15,7 @@ class Health:
     """`reachable`: whether the last attempt was answered in time, None before the first.
 
     `problem` says what went wrong last; None once an attempt was answered. `breakers` are the circuit breakers' states
-    by service: `closed`, `open` or `half_open`. `serving` is what serves by Feast project, None where that is not known.
+    by service: `closed`, `open` or `half_open`. `serving` is what serves by Feast project, None where not known.
     """
 
     reachable: bool | None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from featmill.errors import UsageError
 from featmill.online.one_value import value_decoder
-from featmill.online.plan import plan_view
+from featmill.online.plan import KEY_WIDTHS, plan_view
 from featmill.serving.declared_defaults import online_defaults
 from featmill.serving.key_columns import KeyColumn, key_column
 from featmill.serving.moments import span
@@ -72,14 +72,21 @@ class KeyGroup:
     fields: tuple[bytes, ...]
     times: tuple[int, ...]
 
+    @property
+    def width(self) -> int | None:
+        """How long a Redis key is without the project's name; None where that depends on the entity."""
+        widths = [KEY_WIDTHS.get(key.kind) for key in self.keys]
+        known = [width + 8 for width in widths if width is not None]
+        return len(self.prefix) + sum(known) if len(known) == len(widths) else None
+
 
 @dataclass(frozen=True, slots=True)
 class ServicePlan:
     """A service as it is read.
 
-    `project` is the Feast project. `keys` are all join keys a request gives, with their contract types. `stored` are the
-    features that are read, the first `answered` of which are answered; the rest are read as fallbacks only. `request`
-    computes the request-time features, None where there are none.
+    `project` is the Feast project. `keys` are all join keys a request gives, with their contract types. `stored` are
+    the features that are read, the first `answered` of which are answered; the rest are read as fallbacks only.
+    `request` computes the request-time features, None where there are none.
     """
 
     name: str

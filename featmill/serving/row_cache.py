@@ -1,0 +1,92 @@
+"""Rows in memory: what was read a short while ago, for answers without the store and for when it is gone.
+
+A row is kept as the store gave it, so it is judged at each answer's own as_of: a ttl that ends meanwhile ends it (rule
+12). All rows are of one version of what serves; when that moves, none is kept (rule 21).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import timedelta
+
+    from featmill.contract.catalog import ServingPolicy
+    from featmill.online.serving_state import Serving
+    from featmill.serving.assemble import Row
+
+    Entry = tuple[Row, float, float]
+
+
+class RowCache:
+    """At most `policy.entities` rows of one service, the least recently used given up first."""
+
+    def __init__(
+        self, policy: ServingPolicy, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._fresh = _seconds(policy.cache_ttl)
+        self._negative = _seconds(policy.negative_ttl)
+        self._stale = _seconds(policy.stale_for)
+        self._jitter = policy.jitter
+        self._clock = clock
+        self._lock = Lock()
+        self._rows: LRUCache[tuple[int, bytes], Entry] = LRUCache(max(1, policy.entities))
+        self.serving: Serving | None = None
+
+    @staticmethod
+    def is_wanted(policy: ServingPolicy) -> bool:
+        """Whether the policy keeps anything."""
+        return any((policy.cache_ttl, policy.negative_ttl, policy.stale_for))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def fresh(self, version: bytes, group: int, stems: Sequence[bytes]) -> list[Row | None]:
+        """The row of each entity that was read recently enough to be answered as it was."""
+        now = self._clock()
+        with self._lock:
+            if self.serving is None or version != self.serving.version:
+                return [None] * len(stems)
+            entries = [self._rows.get((group, stem)) for stem in stems]
+        return [None if entry is None or now >= entry[1] else entry[0] for entry in entries]
+
+    def stale(self, group: int, stems: Sequence[bytes]) -> list[Row | None]:
+        """The row of each entity that was there not too long ago."""
+        now = self._clock()
+        with self._lock:
+            entries = [self._rows.get((group, stem)) for stem in stems]
+        return [None if entry is None or now >= entry[2] else entry[0] for entry in entries]
+
+    def keep(
+        self, serving: Serving, group: int, stems: Sequence[bytes], rows: Sequence[tuple[Row, bool]]
+    ) -> None:
+        """Keep rows just read, each with whether the entity is there at all."""
+        now = self._clock()
+        with self._lock:
+            if self.serving is None or serving.version != self.serving.version:
+                self._rows.clear()
+            self.serving = serving
+            for stem, (row, is_there) in zip(stems, rows, strict=True):
+                fresh = self._varied(self._fresh if is_there else self._negative)
+                # That an entity was not there is no value to fall back on.
+                self._rows[group, stem] = (
+                    row,
+                    now + fresh,
+                    now + (self._stale if is_there else 0.0),
+                )
+
+    def _varied(self, seconds: float) -> float:
+        """Rows read together must not expire together, or their readers come all at once."""
+        if not seconds or not self._jitter:
+            return seconds
+        return seconds * (1 - self._jitter * random.random())  # noqa: S311 - no secret
+
+
+def _seconds(length: timedelta | None) -> float:
+    return 0.0 if length is None else length.total_seconds()

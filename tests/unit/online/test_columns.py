@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from featmill.contract.types import OnlineKind, parse_type
 from featmill.errors import EncodingError
 from featmill.online import codec
-from featmill.online.columns import decode_array, decode_event_times, decode_values
+from featmill.online.columns import (
+    ColumnsDecoder,
+    decode_array,
+    decode_event_times,
+    decode_values,
+)
 from featmill.online.plan import plan_view
 from featmill.online.wire_format import LIST_TAGS, TAGS
 from tests.unit.online.tables import feast_time, feast_values, feature_table, parsed
@@ -43,7 +48,7 @@ SCALARS = [
 
 def many(values):
     """So many of the same that they are decoded at once."""
-    return values * (100 // len(values) + 1)
+    return values * (200 // len(values) + 1)
 
 
 def optional(strategy):
@@ -177,7 +182,7 @@ def test_a_decimal_is_a_double_or_its_text():
 def test_feasts_number_for_a_null_timestamp_is_none():
     reply = b"\x40" + b"\x80" * 9 + b"\x01"
 
-    for times in (1, 100):
+    for times in (1, 200):
         assert decode_values(parse_type("TIMESTAMP"), [reply] * times) == [None] * times
         assert decode_values(parse_type("DATE"), [reply] * times) == [None] * times
     assert decode_array(parse_type("DATE"), [reply]).to_pylist() == [None]
@@ -225,7 +230,7 @@ def test_feasts_number_for_a_null_timestamp_is_none():
         ("DATE[]", b"\x92\x01\x0c\x0a\x0a" + b"\xff" * 8 + b"\x7f\x00"),
     ],
 )
-@pytest.mark.parametrize("before", [0, 99])
+@pytest.mark.parametrize("before", [0, 199])
 def test_bytes_of_another_type_are_refused_by_column(sql_type, reply, before):
     column = parse_type(sql_type)
     good = {"FLOAT": 0.5, "DOUBLE": 0.5, "VARCHAR": "a", "BLOB": b"a"}.get(sql_type)
@@ -243,7 +248,7 @@ def test_bytes_of_another_type_are_refused_by_column(sql_type, reply, before):
 @pytest.mark.parametrize(
     "reply", [b"\x18\x01", b"\x08", b"\x08\x80", b"\x10\x01\x08\x01", b"\x08\x01z"]
 )
-@pytest.mark.parametrize("times", [1, 100])
+@pytest.mark.parametrize("times", [1, 200])
 def test_bytes_that_are_no_event_time_are_refused(reply, times):
     with pytest.raises(EncodingError, match="no Timestamp"):
         decode_event_times([reply] * times)
@@ -270,9 +275,39 @@ def test_one_and_many_agree_on_any_bytes(data):
         except EncodingError:
             return EncodingError
 
-    assert outcome(1) == outcome(100)
+    assert outcome(1) == outcome(200)
     if column.kind is not OnlineKind.UNIX_TIMESTAMP:  # Arrow's moments reach further than Python's
         assert outcome(1) == arrow()
+
+
+@pytest.mark.parametrize("rows", [0, 1, 30, 200])
+def test_columns_decoded_together_are_those_decoded_apart(rows):
+    types = ["BIGINT", "DOUBLE", "BIGINT", "VARCHAR", "BIGINT", "DATE", "BIGINT[]", "DOUBLE"]
+    made = {
+        "BIGINT": b"\x20\x07",
+        "DOUBLE": b"\x29" + bytes(8),
+        "VARCHAR": b"\x12\x01a",
+        "DATE": b"\x40\x00",
+        "BIGINT[]": b"\x72\x03\x0a\x01\x07",
+    }
+    replies = [
+        [made[name] if (row + at) % 3 else None for row in range(rows)]
+        for at, name in enumerate(types)
+    ]
+    columns = [(parse_type(name), f"c{at}") for at, name in enumerate(types)]
+
+    found = ColumnsDecoder(columns).values(replies)
+
+    assert found == [decode_values(c, r) for (c, _), r in zip(columns, replies, strict=True)]
+
+
+@pytest.mark.parametrize("rows", [1, 200])
+def test_of_columns_decoded_together_the_wrong_one_is_named(rows):
+    columns = [(parse_type("BIGINT"), name) for name in ("a", "b", "c")]
+    replies = [[b"\x20\x07"] * rows, [b"\x20\x07"] * (rows - 1) + [b"\x18\x07"], [None] * rows]
+
+    with pytest.raises(EncodingError, match="column 'b'"):
+        ColumnsDecoder(columns).values(replies)
 
 
 def test_no_replies_are_no_values():
@@ -283,7 +318,7 @@ def test_no_replies_are_no_values():
 
 def test_all_absent_is_all_none():
     for sql_type, *_ in SCALARS:
-        assert decode_values(parse_type(sql_type), [None, b""] * 50) == [None] * 100
+        assert decode_values(parse_type(sql_type), [None, b""] * 100) == [None] * 200
         assert decode_array(parse_type(sql_type), [None, b""]).to_pylist() == [None, None]
 
 

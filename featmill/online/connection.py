@@ -25,13 +25,14 @@ _TIMEOUT = 10.0
 class StoreKind(StrEnum):
     """What answers at the target's address.
 
-    `node` is one node of a cluster: it serves some of the slots, and one found by its cluster only.
+    `node` is one node of a cluster, which serves some of the slots; `watcher` is one sentinel, which has no data.
     """
 
     SINGLE = "single"
     SENTINEL = "sentinel"
     CLUSTER = "cluster"
     NODE = "node"
+    WATCHER = "watcher"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class OnlineTarget:
             password=self.sentinel_password,
             db=0,
             tls=self.sentinel_tls,
+            kind=StoreKind.WATCHER,
         )
 
     def client(self, *, timeout: float = _TIMEOUT) -> Redis:
@@ -160,12 +162,13 @@ class OnlineTarget:
         return tls_context(dict(self.tls_options)) if self.tls else None
 
     def login_commands(self) -> list[list[str]]:
-        """What a new connection must send first; each is answered with OK or an error."""
+        """What a new connection must send first; each is answered with an error or something else."""
         commands: list[list[str]] = []
         if self.password is not None:
             commands.append(["AUTH", *([self.username] if self.username else []), self.password])
         # Sent for database 0 too: it shows at once whether the server takes commands from us.
-        commands.append(["SELECT", str(self.db)])
+        is_watcher = self.kind is StoreKind.WATCHER
+        commands.append(["PING"] if is_watcher else ["SELECT", str(self.db)])
         return commands
 
     def feast_connection_string(self) -> str:

@@ -5,6 +5,7 @@ FeatmillError                    exit code 1 unless said otherwise
 ├── UsageError                   2: what was asked for cannot be done as asked
 │   ├── SettingError             a setting, path or URL is wrong
 │   ├── AsOfError                an as_of that is malformed or before the data
+│   ├── NotNewer                 a promotion of what does not come after what was promoted before
 │   ├── SpineError               a spine without a key, with NULLs or of the wrong type
 │   ├── ManifestError            a training set's manifest that cannot be read
 │   ├── RequestError             a request for features with a key, field or type that is wrong
@@ -63,6 +64,10 @@ class SettingError(UsageError):
 
 class AsOfError(UsageError):
     """An as_of that is malformed or before the data."""
+
+
+class NotNewer(UsageError):
+    """A promotion of what does not come after what was promoted before; only a rollback goes back."""
 
 
 class SpineError(UsageError):

@@ -43,13 +43,22 @@ def apply(settings: Settings, *, tenant: str = "default") -> ApplyResult:
         registry = folder / REGISTRY_FILE
         beside = folder / f".{REGISTRY_FILE}.{uuid4().hex}"
         try:
-            if registry.exists():
+            if registry.exists() and _is_of_project(registry, folder / SETTINGS_FILE):
                 shutil.copyfile(registry, beside)
             result = _apply(folder, beside)
             beside.replace(registry)
         finally:
             beside.unlink(missing_ok=True)
     return result
+
+
+def _is_of_project(registry: Path, settings: Path) -> bool:
+    """Whether it holds this project and no other; what a generation declared that is gone would stay for ever."""
+    from feast.protos.feast.core.Registry_pb2 import Registry
+    from ruamel.yaml import YAML
+
+    held = {project.spec.name for project in Registry.FromString(registry.read_bytes()).projects}
+    return held <= {YAML(typ="safe").load(settings.read_text(encoding="utf-8"))["project"]}
 
 
 def _apply(folder: Path, registry: Path) -> ApplyResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -30,6 +31,17 @@ _LOCK_LIMIT = 120.0
 _EVERYONE, _OWNER_ONLY = 0o666, 0o600
 
 
+@dataclass(frozen=True, slots=True)
+class FeastProject:
+    """A tenant, and the project name that Feast shall read it under: that in the keys of the rows that serve.
+
+    Feast follows no pointer: where generations serve, the name changes with each promotion. None is the tenant's own.
+    """
+
+    tenant: str = "default"
+    name: str | None = None
+
+
 def repository_folder(settings: Settings, tenant: str = "default") -> Path:
     """A tenant's Feast repository. Not one below another: Feast runs every Python file it finds."""
     folder = settings.feast_repository
@@ -42,7 +54,7 @@ def write_repository(
     released: Mapping[str, Sequence[Snapshot]],
     connection_string: str,
     *,
-    tenant: str = "default",
+    place: FeastProject = FeastProject(),
 ) -> Path:
     """Write one tenant's Feast repository and return its folder.
 
@@ -54,8 +66,10 @@ def write_repository(
         LakeError: a released snapshot cannot be read, or its links cannot be written.
         SettingError: the folder cannot be written.
     """
-    declarations = declare(catalog, released, tenant)
-    folder = repository_folder(settings, tenant)
+    declarations = declare(catalog, released, place.tenant)
+    if place.name is not None:
+        declarations = replace(declarations, project=place.name)
+    folder = repository_folder(settings, place.tenant)
     with locked(folder):
         links = SnapshotLinks(folder)
         for view in declarations.views:

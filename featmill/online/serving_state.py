@@ -105,6 +105,11 @@ def projects_key(project: str) -> bytes:
     return f"featmill:{project}:projects".encode()
 
 
+def removal_field(rows_project: str) -> str:
+    """The field that says, while it is there, that these rows are being removed; it holds who removes them."""
+    return f"removing:{rows_project}"
+
+
 def parse_state(project: str, data: bytes) -> ServingState:
     """Read a state's bytes.
 
@@ -218,7 +223,7 @@ def release_claim(target: OnlineTarget, project: str, rows_project: str) -> None
         OnlineUnreachable: the store does not answer.
     """
     with translated_errors(target), target.client() as client:
-        client.hdel(serving_key(project), f"removing:{rows_project}")
+        client.hdel(serving_key(project), removal_field(rows_project))
 
 
 def remember_projects(target: OnlineTarget, base: str, projects: list[str]) -> None:

@@ -87,20 +87,33 @@ def served(entries: Sequence[Promotion]) -> list[Served]:
 
 
 def record_live(
-    lake: Lake, release: Release, tables: Sequence[str], read_at: datetime
+    lake: Lake,
+    release: Release,
+    tables: Sequence[str],
+    read_at: datetime,
+    at: datetime | None = None,
 ) -> Promotion:
     """Record that a release went online with these tables, from a registry that was read at `read_at`.
+
+    It went online `at`, by default now; never before the entry before it.
 
     Raises:
         LakeError: the ledger cannot be read or written.
     """
     snapshots = {table: release.snapshots[table] for table in sorted(tables)}
     with _locked(lake):
-        return _append(lake, "live", release.release_id, snapshots, read_at)
+        return _append(lake, ("live", release.release_id, snapshots, read_at), at)
 
 
-def record(lake: Lake, kind: Literal["rollback", "down", "up"], release_id: str = "") -> Promotion:
+def record(
+    lake: Lake,
+    kind: Literal["rollback", "down", "up"],
+    release_id: str = "",
+    at: datetime | None = None,
+) -> Promotion:
     """Record a rollback to a release that was live before, the begin of an outage, or its end.
+
+    It was so from `at`, by default now; never from before the entry before it.
 
     Raises:
         UsageError: nothing is live, the release never was, or the store is not down, so cannot come up again.
@@ -110,7 +123,17 @@ def record(lake: Lake, kind: Literal["rollback", "down", "up"], release_id: str 
         entries = ledger(lake)
         again = _served_again(entries, kind, release_id)
         snapshots = {} if kind == "down" else again.snapshots
-        return _append(lake, kind, again.release_id, snapshots, again.read_at)
+        return _append(lake, (kind, again.release_id, snapshots, again.read_at), at)
+
+
+def went_live_before(entries: Sequence[Promotion], current: Promotion) -> Promotion | None:
+    """What was live before an entry went live: the newest entry of another release, None where there is none.
+
+    After a rollback that is what was live before the release that was rolled back to, not the one that was left.
+    """
+    states = [state.live for state in served(entries) if state.epoch < current.epoch]
+    other = [live for live in states if live is not None and live.release_id != current.release_id]
+    return other[-1] if other else None
 
 
 def _served_again(entries: Sequence[Promotion], kind: Kind, release_id: str) -> Promotion:
@@ -156,17 +179,19 @@ def _locked(lake: Lake) -> Iterator[None]:
 
 
 def _append(
-    lake: Lake, kind: Kind, release_id: str, snapshots: Mapping[str, str], read_at: datetime
+    lake: Lake, said: tuple[Kind, str, Mapping[str, str], datetime], at: datetime | None
 ) -> Promotion:
+    """Append what is said (kind, release, snapshots, when the registry was read) as the next entry."""
     import pyarrow as pa
     from deltalake import write_deltalake
     from deltalake.exceptions import DeltaError
 
+    kind, release_id, snapshots, read_at = said
     before = ledger(lake)[-1:]
     # The order is that of the epochs, also where a clock stepped back.
     earliest = [entry.promoted_at + timedelta(microseconds=1) for entry in before]
     entry = Promotion(
-        promoted_at=max([clock.now(), *earliest]),
+        promoted_at=max([clock.now() if at is None else at, *earliest]),
         epoch=before[0].epoch + 1 if before else 1,
         kind=kind,
         release_id=release_id,

@@ -1,0 +1,290 @@
+"""Promotion and rollback: which release serves, moved forward or back by one flip (rule 21).
+
+A promotion writes a release, proves that it is what was published, flips, and tells the ledger, in this order; killed
+anywhere it is made good by running it again. A rollback flips to what the store keeps; only what it lacks is written.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from exporters.redis.generations import (
+    Generation,
+    GenerationState,
+    expired,
+    make_live,
+    read_generations,
+    settle_live,
+)
+from featmill.errors import FeatmillError
+from featmill.online.serving_state import PublishMode, known_projects, next_epoch, read_state
+from featmill.warehouse import promotions
+from featmill.warehouse.registry import open_registry
+from orchestration.online_steps import apply_feast, open_release, record_live
+from orchestration.publication import Publication
+from orchestration.release_order import current, heal_ledger, require_newer, to_go_back_to
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from exporters.redis import ParityReport, RetiredView
+    from exporters.redis.removal import RemovedGeneration
+    from featmill.online.connection import OnlineTarget
+    from featmill.online.serving_state import ServingState
+    from featmill.settings import Settings
+    from featmill.warehouse.promotions import Promotion
+    from featmill.warehouse.registry import Registry
+    from orchestration.online_views import ExportedView, Step
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to promote, and how.
+
+    `release_id` is by default the newest, `mode` what the settings say. `again` promotes also what does not come after
+    what was promoted before.
+    """
+
+    release_id: str | None = None
+    mode: PublishMode | None = None
+    again: bool = False
+    with_feast: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """What a promotion came to. `flipped` is False where the release served already; `seconds` are to the flip."""
+
+    release_id: str
+    mode: PublishMode
+    flipped: bool
+    views: tuple[ExportedView, ...]
+    reports: tuple[ParityReport, ...]
+    rows_projects: tuple[tuple[str, str], ...]
+    seconds: float
+    feast_services: tuple[str, ...] = ()
+    absent: tuple[str, ...] = ()
+    retired: tuple[RetiredView, ...] = ()
+    removed: tuple[RemovedGeneration, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """What a rollback came to. `views` were written again, because the store did not hold them any more.
+
+    `seconds` are to the flip, `feast_problem` is why the Feast repository could not be pointed at what serves.
+    """
+
+    release_id: str
+    left: str | None
+    seconds: float
+    views: tuple[ExportedView, ...] = ()
+    feast_problem: str | None = None
+
+
+def promote(
+    settings: Settings,
+    release_id: str | None = None,
+    *,
+    mode: PublishMode | None = None,
+    again: bool = False,
+    on_step: Step | None = None,
+) -> Promoted:
+    """Put a release online, prove it, make it serve; by default the newest. Then remove what is not kept.
+
+    Raises:
+        NoRelease: there is nothing to promote, or the newest release was made before a table was declared.
+        NotNewer: it does not come after what was promoted before, and `again` was not asked for.
+        ContractError: two features would have one field in the store.
+        LakeError: a published table cannot be read, or lacks a declared feature.
+        OnlineError: the store is unreachable or refused; what served before serves on, and a rerun resumes.
+        ParityError: what was written is not what was published; it does not serve.
+    """
+    return promote_as(settings, Wanted(release_id, mode, again), on_step)
+
+
+def promote_as(settings: Settings, wanted: Wanted, on_step: Step | None = None) -> Promoted:
+    """`promote`, with or without the Feast repository."""
+    started = time.perf_counter()
+    step = open_release(settings, wanted.release_id)
+    heal_ledger(step.registry, step.target, step.projects)
+    if not wanted.again:
+        require_newer(step)
+    mode = wanted.mode or PublishMode(settings.publish_mode)
+    publication = Publication(step, mode)
+    done = publication.write(on_step)
+    reports = publication.prove(on_step)
+    flipped = publication.flip()
+    seconds = time.perf_counter() - started
+    record_live(step, publication, done)
+    services = apply_feast(settings, step) if wanted.with_feast else ()
+    # Last: nothing that Feast still lists may lose its values.
+    retired = publication.retire_live()
+    return Promoted(
+        release_id=step.release.release_id,
+        mode=mode,
+        flipped=flipped,
+        views=done,
+        reports=reports,
+        rows_projects=tuple(sorted(publication.rows_projects.items())),
+        seconds=seconds,
+        feast_services=services,
+        absent=step.absent,
+        retired=retired,
+        removed=_clean(step.target, step.projects, settings.keep_generations, on_step),
+    )
+
+
+def rollback(settings: Settings, release_id: str | None = None) -> RolledBack:
+    """Make serve what served before: by default before what is live went live, else the release that is named.
+
+    What the store keeps serves with one flip. Anything else is written again as it went live then, and proven.
+
+    Raises:
+        UsageError: nothing, or not that release, was live before.
+        LakeError: a snapshot that must be written again is gone.
+        OnlineError: the store is unreachable or refused; what served before serves on.
+        ParityError: what was written again is not what was published; it does not serve.
+    """
+    from featmill.online.server import online_target
+
+    started = time.perf_counter()
+    registry, target = open_registry(settings.lake_dir), online_target(settings)
+    projects = projects_of(registry, target)
+    healed = heal_ledger(registry, target, projects)
+    if healed is not None and healed.kind == "rollback" and release_id in (None, healed.release_id):
+        # Killed between its flip and its entry: going back once more would be one too many.
+        return RolledBack(healed.release_id, None, time.perf_counter() - started)
+    before = _states(target, projects)
+    entries = promotions.ledger(registry.lake)
+    left = current(entries)
+    to = to_go_back_to(entries, release_id, (state.release_id for state in before.values()))
+    views: tuple[ExportedView, ...] = ()
+    if not _flip_to_kept(target, before, to.release_id):
+        views = _write_again(settings, to, before)
+    seconds = time.perf_counter() - started
+    after = _states(target, projects)
+    if left is None or left.release_id != to.release_id:
+        at = max((state.flipped_at for state in after.values()), default=None)
+        promotions.record(registry.lake, "rollback", to.release_id, at)
+    return RolledBack(
+        release_id=to.release_id,
+        left=None if left is None else left.release_id,
+        seconds=seconds,
+        views=views,
+        feast_problem=_point_feast(settings, to, _rows(before), _rows(after)),
+    )
+
+
+def clean(settings: Settings, on_step: Step | None = None) -> tuple[RemovedGeneration, ...]:
+    """Remove the generations that are not kept: what is left of failed runs, and what served too long ago.
+
+    Raises:
+        OnlineError: the store is unreachable or refused; a rerun removes the rest.
+    """
+    from featmill.online.server import online_target
+
+    registry, target = open_registry(settings.lake_dir), online_target(settings)
+    return _clean(target, projects_of(registry, target), settings.keep_generations, on_step)
+
+
+def projects_of(registry: Registry, target: OnlineTarget) -> list[str]:
+    """The Feast projects that this lake's releases were ever promoted to.
+
+    The store knows them: parsing the dbt project would take longer than a rollback.
+    """
+    bases = {release.project for release in registry.releases()}
+    return sorted({project for base in bases for project in known_projects(target, base)})
+
+
+def _states(target: OnlineTarget, projects: Sequence[str]) -> dict[str, ServingState]:
+    found = {project: read_state(target, project) for project in projects}
+    return {project: state for project, state in found.items() if state is not None}
+
+
+def _rows(states: Mapping[str, ServingState]) -> dict[str, str]:
+    return {project: state.rows_project for project, state in states.items()}
+
+
+def _flip_to_kept(
+    target: OnlineTarget, states: Mapping[str, ServingState], release_id: str
+) -> bool:
+    """Flip each Feast project to the generation that holds the release; False, and no flip, if one has none."""
+    if not states:
+        return False
+    flips: dict[str, Generation] = {}
+    for project, state in states.items():
+        if state.release_id == release_id and state.is_complete:
+            continue
+        known = read_generations(target, project, state)
+        kept = [
+            g
+            for g in known.values()
+            if g.state is GenerationState.KEPT and g.release_id == release_id
+        ]
+        if not kept:
+            return False
+        settle_live(target, project, state, known)
+        flips[project] = max(kept, key=lambda g: g.served_epoch or 0)
+    for project, generation in flips.items():
+        make_live(target, project, generation, next_epoch(target, project))
+    return True
+
+
+def _write_again(
+    settings: Settings, to: Promotion, before: Mapping[str, ServingState]
+) -> tuple[ExportedView, ...]:
+    """Write the release as it went live then, and make it serve, in the way that what serves now does."""
+    step = open_release(settings, to.release_id, to.read_at)
+    modes = {state.mode for state in before.values()} or {PublishMode(settings.publish_mode)}
+    # Tenants may differ where one was promoted alone: a generation is never half there.
+    mode = modes.pop() if len(modes) == 1 else PublishMode.GENERATION
+    publication = Publication(step, mode)
+    views = publication.write(None)
+    publication.prove(None)
+    publication.flip()
+    publication.retire_live()
+    return views
+
+
+def _point_feast(
+    settings: Settings, to: Promotion, before: Mapping[str, str], after: Mapping[str, str]
+) -> str | None:
+    """Let the Feast repository, if there is one, read the rows that serve; what went wrong, if anything did.
+
+    The rollback stands whatever becomes of it.
+    """
+    from exporters.feast.repository import SETTINGS_FILE, repository_folder
+
+    if before == after or not (repository_folder(settings) / SETTINGS_FILE).is_file():
+        return None
+    try:
+        apply_feast(settings, open_release(settings, to.release_id, to.read_at))
+    except FeatmillError as error:
+        return error.message
+    return None
+
+
+def _clean(
+    target: OnlineTarget, projects: Sequence[str], keep: int, on_step: Step | None
+) -> tuple[RemovedGeneration, ...]:
+    from exporters.redis.removal import remove_generation
+
+    removed = []
+    for project, state in _states(target, projects).items():
+        for generation in expired(read_generations(target, project, state), keep):
+            total = max((view.rows for view in generation.views.values()), default=0)
+            gone = remove_generation(
+                target, project, generation.rows_project, _counting(on_step, total)
+            )
+            if gone is not None:
+                removed.append(gone)
+    return tuple(removed)
+
+
+def _counting(on_step: Step | None, total: int) -> Callable[[str, int], None] | None:
+    if on_step is None:
+        return None
+    return lambda rows_project, gone: on_step(f"{rows_project}, old", gone, max(total, gone))

@@ -1,0 +1,308 @@
+"""A release on its way online: where its rows go in each Feast project, and the flip that makes them serve (rule 21).
+
+In place the live rows themselves are replaced, and the serving state says so from before the first of them to after the
+last. A generation is written beside what serves, compared with the release, and nobody reads it before the flip. What
+is being built is known from the store, so that any later run of the same release goes on with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from exporters.redis.generations import (
+    Generation,
+    GenerationState,
+    make_live,
+    mode_of,
+    put_generation,
+    read_generations,
+    rows_project_of,
+    settle_live,
+)
+from featmill import clock
+from featmill.errors import ParityError
+from featmill.online.plan import plan_views
+from featmill.online.serving_state import (
+    PublishMode,
+    ServedView,
+    ServingState,
+    next_epoch,
+    put_state,
+    read_state,
+    remember_projects,
+)
+from orchestration.online_views import (
+    ViewWrite,
+    compare_view,
+    declared_online,
+    differences,
+    retire,
+    undeclared,
+    write_view,
+    written_view,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from exporters.redis import ParityReport, RetiredView
+    from featmill.contract.catalog import FeatureTable
+    from featmill.warehouse.model import Snapshot
+    from orchestration.online_views import ExportedView, OnlineRelease, Step
+
+#: What may be built on, best first: what is whole already, then what is nearly.
+_REUSED = (
+    GenerationState.LIVE,
+    GenerationState.READY,
+    GenerationState.KEPT,
+    GenerationState.BUILDING,
+)
+
+
+class Publication:
+    """One run of one release, in every Feast project that has a view of it or serves already."""
+
+    def __init__(self, step: OnlineRelease, mode: PublishMode) -> None:
+        self._step = step
+        for project in step.projects:
+            of_project = [
+                table
+                for table in declared_online(step.catalog)
+                if step.catalog.feast_project(table.tenant) == project
+            ]
+            # Before anything is written: two features of one project may collide in the store.
+            plan_views(project, of_project)
+        serving = {project: read_state(step.target, project) for project in step.projects}
+        self.places = tuple(
+            Place(step, project, mode, state)
+            for project, state in serving.items()
+            if state is not None or step.of_project(project)
+        )
+        if self.places:
+            projects = [place.project for place in self.places]
+            remember_projects(step.target, step.catalog.project, projects)
+
+    @property
+    def rows_projects(self) -> Mapping[str, str]:
+        """Of each Feast project, the name in the keys of the rows that this run writes."""
+        return {place.project: place.rows_project for place in self.places}
+
+    def write(self, on_step: Step | None, *, force: bool = False) -> tuple[ExportedView, ...]:
+        """Write every view; what is beside the live rows then holds no view that is not declared."""
+        done = tuple(view for place in self.places for view in place.write(on_step, force=force))
+        beside = {p.project: p.rows_project for p in self.places if not p.is_live}
+        extra = undeclared(self._step.target, self._step.catalog, beside)
+        retire(self._step.target, self._step.catalog, extra)
+        return done
+
+    def prove(self, on_step: Step | None) -> tuple[ParityReport, ...]:
+        """Compare all that was written with the release, exactly; what was found whole is not compared again.
+
+        Raises:
+            ParityError: something differs; what served before goes on serving.
+        """
+        reports = tuple(report for place in self.places for report in place.compare(on_step))
+        if not all(report.is_equal for report in reports):
+            raise ParityError(
+                differences(self._step.release, reports, ()),
+                hint="somebody else wrote there: run the command again, with --force for an export in place",
+            )
+        for place in self.places:
+            place.settle()
+        return reports
+
+    def flip(self) -> bool:
+        """Make all of it serve, one Feast project after the other; False where all of it did already."""
+        flipped = [place.flip() for place in self.places]
+        return any(flipped)
+
+    def retire_live(self) -> tuple[RetiredView, ...]:
+        """Take away the live views that are not declared any more."""
+        live = {place.project: place.rows_project for place in self.places if place.is_live}
+        rest = {p: p for p in self._step.projects if p not in self.rows_projects}
+        extra = undeclared(self._step.target, self._step.catalog, live | rest)
+        return retire(self._step.target, self._step.catalog, extra)
+
+
+class Place:
+    """Where the rows of one Feast project go.
+
+    `is_live` says that readers see them while they are written.
+    """
+
+    def __init__(
+        self, step: OnlineRelease, project: str, mode: PublishMode, serving: ServingState | None
+    ) -> None:
+        self.project = project
+        self._step = step
+        self._mode = mode
+        self._serving = serving
+        self._epoch = next_epoch(step.target, project)
+        known = read_generations(step.target, project, serving)
+        settle_live(step.target, project, serving, known)
+        self._generation = self._chosen(known)
+        self._is_whole = False
+        self._is_marked = False
+        self._views = {} if serving is None else dict(serving.views)
+
+    @property
+    def rows_project(self) -> str:
+        """The name in the keys of its rows."""
+        return self._generation.rows_project
+
+    @property
+    def is_live(self) -> bool:
+        """Whether readers see the rows while they are written."""
+        if self._serving is None:
+            return self._mode is PublishMode.IN_PLACE
+        return self._serving.rows_project == self.rows_project
+
+    @property
+    def serving(self) -> ServingState | None:
+        """What serves, as far as this run knows."""
+        return self._serving
+
+    def write(self, on_step: Step | None, *, force: bool) -> list[ExportedView]:
+        """Write every view, unless all of them are there."""
+        views = self._step.of_project(self.project)
+        if not force:
+            found = self._found_whole(views)
+            if found is not None:
+                self._is_whole = True
+                update = {"read_at": self._step.read_at}
+                self._generation = self._generation.model_copy(update=update)
+                return found
+        if self._generation.state is GenerationState.LIVE and self._mode is PublishMode.GENERATION:
+            self._generation = self._new(rows_project_of(self.project, self._mode, self._epoch))
+        self._begin()
+        done = []
+        for table, snapshot in views:
+            result = write_view(self._view(table, snapshot, force=force), on_step)
+            self._wrote(result)
+            done.append(result)
+        served = {v.view: ServedView(snapshot_id=v.snapshot_id, rows=v.entities) for v in done}
+        self._generation = self._generation.model_copy(update={"views": served})
+        return done
+
+    def compare(self, on_step: Step | None) -> list[ParityReport]:
+        """A report for each view that was written."""
+        if self._is_whole:
+            return []
+        return [
+            compare_view(self._step, self.rows_project, table, snapshot, on_step)
+            for table, snapshot in self._step.of_project(self.project)
+        ]
+
+    def settle(self) -> None:
+        """Note that a generation is whole and proven."""
+        if self._generation.state is GenerationState.BUILDING and not self.is_live:
+            self._generation = self._generation.as_state(GenerationState.READY)
+            put_generation(self._step.target, self.project, self._generation)
+
+    def flip(self) -> bool:
+        """Make it serve; False where it did already, to the last view."""
+        before = self._serving
+        if self._is_whole and before is not None and before.rows_project == self.rows_project:
+            return False
+        self._serving = make_live(self._step.target, self.project, self._generation, self._epoch)
+        return True
+
+    def _chosen(self, known: Mapping[str, Generation]) -> Generation:
+        """The rows to work on: those in place, or a generation of the same release, or a new one."""
+        if self._mode is PublishMode.IN_PLACE:
+            return known.get(self.project) or self._new(self.project)
+        same = [
+            g
+            for g in known.values()
+            if g.release_id == self._step.release.release_id
+            and g.state in _REUSED
+            and mode_of(self.project, g.rows_project) is PublishMode.GENERATION
+        ]
+        if not same:
+            return self._new(rows_project_of(self.project, self._mode, self._epoch))
+        return min(same, key=lambda g: (_REUSED.index(g.state), -g.epoch))
+
+    def _new(self, rows_project: str) -> Generation:
+        release = self._step.release
+        return Generation(
+            rows_project=rows_project,
+            release_id=release.release_id,
+            as_of=release.as_of,
+            released_at=release.released_at,
+            epoch=self._epoch,
+            state=GenerationState.BUILDING,
+            started_at=clock.now(),
+            read_at=self._step.read_at,
+        )
+
+    def _found_whole(self, views: list[tuple[FeatureTable, Snapshot]]) -> list[ExportedView] | None:
+        """What is there, if that is exactly the release as it would be written now."""
+        generation = self._generation
+        is_settled = generation.state in (GenerationState.LIVE, GenerationState.READY)
+        if generation.state is GenerationState.LIVE:
+            is_settled = self._serving is not None and self._serving.is_complete
+        if not is_settled or generation.release_id != self._step.release.release_id:
+            return None
+        if set(generation.views) != {table.name for table, _ in views}:
+            return None
+        found = []
+        for table, snapshot in views:
+            view = written_view(self._view(table, snapshot))
+            if view is None or generation.views[view.view].snapshot_id != view.snapshot_id:
+                return None
+            found.append(view)
+        return found
+
+    def _begin(self) -> None:
+        """Note what is being built, and by which run."""
+        if self._generation.state is GenerationState.REMOVING:
+            self._finish_removal()
+        begun = self._new(self.rows_project)
+        if self._generation.state is GenerationState.BUILDING:
+            begun = begun.model_copy(update={"started_at": self._generation.started_at})
+        self._generation = begun
+        put_generation(self._step.target, self.project, begun)
+
+    def _finish_removal(self) -> None:
+        from exporters.redis.removal import remove_generation
+
+        remove_generation(self._step.target, self.project, self.rows_project)
+
+    def _view(self, table: FeatureTable, snapshot: Snapshot, *, force: bool = False) -> ViewWrite:
+        return ViewWrite(
+            step=self._step,
+            rows_project=self.rows_project,
+            table=table,
+            snapshot=snapshot,
+            epoch=self._epoch,
+            force=force,
+            before=(lambda: self._replacing(table.name)) if self.is_live else None,
+        )
+
+    def _replacing(self, view: str) -> None:
+        """Say, before the first row, that a row of the view may be of either snapshot."""
+        rows = self._views[view].rows if view in self._views else 0
+        self._views[view] = ServedView(snapshot_id=None, rows=rows)
+        self._is_marked = True
+        self._put_incomplete()
+
+    def _wrote(self, view: ExportedView) -> None:
+        self._views[view.view] = ServedView(snapshot_id=view.snapshot_id, rows=view.entities)
+        if self._is_marked:
+            self._put_incomplete()
+
+    def _put_incomplete(self) -> None:
+        release = self._step.release
+        state = ServingState(
+            epoch=self._epoch,
+            mode=self._mode,
+            rows_project=self.rows_project,
+            release_id=release.release_id,
+            as_of=release.as_of,
+            flipped_at=clock.now(),
+            is_complete=False,
+            views=self._views,
+            read_at=self._step.read_at,
+        )
+        put_state(self._step.target, self.project, state)
+        self._serving = state

@@ -101,7 +101,7 @@ class VisibleRows:
         self._columns = ", ".join(
             [self._keys, self._time, *(_stored(feature) for feature in table.features)]
         )
-        with _translated(table):
+        with translated_reads(table):
             _check_declared(connection, table, snapshot)
             connection.execute("SET TimeZone = 'UTC'")
             serving = self._find_earlier()
@@ -114,7 +114,7 @@ class VisibleRows:
         # A gap is filled from any snapshot in reach; any other value is of a row that serves.
         read = [*history, snapshot] if has_gaps else [*self._serving, snapshot]
         self._filled_from = read if has_gaps else []
-        with _translated(table):
+        with translated_reads(table):
             self.count = self._select() if table.selection is not None else self.visible
         self.reads = tuple(s.snapshot_id for s in read)
         self.content = _content(table, self.reads)
@@ -192,7 +192,9 @@ class VisibleRows:
                 f"the selection of {self._table.name} cannot be computed: {error}",
                 hint="selection.where is a condition over the published columns, selection.by a value of them",
             ) from error
-        return int(self.connection.execute(f"SELECT count(*) FROM {self._selected}").fetchall()[0][0])
+        return int(
+            self.connection.execute(f"SELECT count(*) FROM {self._selected}").fetchall()[0][0]
+        )
 
     def _find_earlier(self) -> set[str]:
         """Make the table of the rows of earlier snapshots that serve. Returns the ids of those snapshots.
@@ -310,7 +312,7 @@ class VisibleRows:
         """
         import pyarrow as pa
 
-        with _translated(self._table):
+        with translated_reads(self._table):
             reader = self._cursor().sql(sql).to_arrow_reader(_BATCH_ROWS)
         return pa.RecordBatchReader.from_batches(reader.schema, _batches(self._table, reader))
 
@@ -375,12 +377,12 @@ def _content(table: FeatureTable, snapshot_ids: Sequence[str]) -> str:
 
 
 def _batches(table: FeatureTable, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    with _translated(table):
+    with translated_reads(table):
         yield from reader
 
 
 @contextmanager
-def _translated(table: FeatureTable) -> Iterator[None]:
+def translated_reads(table: FeatureTable) -> Iterator[None]:
     """Turn what DuckDB and Arrow raise inside the block into featmill's error."""
     import duckdb
     import pyarrow as pa

@@ -1,43 +1,54 @@
 """A snapshot's rows into Redis: one HSET an entity, in key order, with a journal in the store.
 
-In-place publishing is atomic per entity and view only (rule 21): a reader sees an entity's old row
-or its new one, and until the last row is there the view's live record says `writing`. A killed run
-leaves that record; the next run of the same snapshot goes on from the rows it counts.
+Only what differs from what is online is written, where that is known; else every row. In-place publishing is atomic per
+entity and view only (rule 21): a reader sees an entity's old row or its new one, and until the last row is there the
+view's live record says `writing`. A killed run leaves that record; the next run of the same snapshot goes on from the
+rows it counts.
 """
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from exporters.redis.job import ExportResult, first_record, is_live, key_names, last_record
-from exporters.redis.retire import retire_view
-from featmill.errors import EncodingError, LakeError, OnlineError, OnlineRefused
-from featmill.online.codec import check_columns, delete_commands, pieces, write_commands
-from featmill.online.connection import translated_errors
-from featmill.online.live import (
-    LiveRecord,
-    live_key,
-    look_command,
-    mark_command,
-    parse_record,
-    read_record,
+import numpy as np
+import pyarrow as pa
+
+from exporters.changed_rows import Difference, RowSource, changed_column
+from exporters.redis.claim import Found, claim, disown, find, newer
+from exporters.redis.job import (
+    ExportResult,
+    base_of,
+    first_record,
+    is_live,
+    last_record,
 )
+from featmill.errors import EncodingError, LakeError, OnlineError, OnlineRefused, OnlineUnreachable
+from featmill.online.codec import (
+    changed_commands,
+    check_columns,
+    delete_commands,
+    pieces,
+    write_commands,
+)
+from featmill.online.live import live_key, mark_command, read_record, swap_record
 from featmill.online.pipeline import Pipeline
 from featmill.online.plan import feature_field, plan_view
+from featmill.online.topology import through_moves, topology_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import pyarrow as pa
-
+    from exporters.changed_rows import VanishedKeys
     from exporters.redis.job import ExportJob
     from featmill.online.connection import OnlineTarget
+    from featmill.online.live import LiveRecord
     from featmill.online.plan import ViewPlan
+    from featmill.online.row_bytes import Bytes
+    from featmill.online.topology import Topology
 
-    #: Given snapshot ids, the key columns of entities in any of them and not among the job's rows.
-    VanishedKeys = Callable[[tuple[str, ...]], pa.RecordBatchReader]
     OnProgress = Callable[[int], None]
 
 #: Rows between two marks in the journal: what a killed run may have to write again.
@@ -46,13 +57,16 @@ _MARK_ROWS = 20_000
 #: Commands sent and not yet answered: bounds what either side holds for the other.
 _WINDOW = 16_384
 
+#: Claims of a view whose record changes while the difference is worked out.
+_CLAIMS = 5
+
 
 def export_view(
     target: OnlineTarget,
     job: ExportJob,
-    rows: pa.RecordBatchReader,
+    rows: pa.RecordBatchReader | RowSource,
     *,
-    vanished: VanishedKeys | None,
+    vanished: VanishedKeys | None = None,
     on_progress: OnProgress | None = None,
 ) -> ExportResult:
     """Put a snapshot online and take away what it replaces.
@@ -60,110 +74,214 @@ def export_view(
     Args:
         target: the store.
         job: what is exported.
-        rows: the job's rows in key order, which must be the same order in every run.
-        vanished: asked, with the ids of the snapshots whose rows may be online, for the keys of
-            their entities that the job's rows lack. None leaves such entities online.
-        on_progress: told how many of the snapshot's rows are known to be online.
+        rows: where its rows come from. Of a bare reader, which must have the same order in every run, every row is
+            written, and slots of a cluster that move meanwhile end the run.
+        vanished: of a bare reader, as `RowSource.vanished`.
+        on_progress: told how many of the snapshot's rows are known to be online; those that do not differ are from the
+            start.
 
     Raises:
         EncodingError: a value has no online form; nothing of its piece of rows was sent.
         OnlineUnreachable: the store does not answer.
-        OnlineRefused: the store refused a write, or another export of the view is running.
-        LakeError: there were more or fewer rows than `job.total_rows`.
+        OnlineRefused: the store refused a write, a newer promotion has the view, or another export of it is running.
+        LakeError: there were more or fewer rows than were counted.
     """
     started = time.perf_counter()
-    plan = plan_view(job.project, job.table)
-    check_columns(plan, rows.schema)
-    before = _record_before(target, job, plan)
-    if before is not None and is_live(job, plan, before):
-        _put_record(target, plan, before.model_copy(update={"release_id": job.release_id}))
-        return ExportResult(0, 0, 0, time.perf_counter() - started, 0, unchanged=True)
-    record = first_record(job, plan, before)
-    with Pipeline(target, window=_WINDOW) as pipeline:
-        run = _Run(pipeline, plan, record, on_progress)
-        try:
-            written = run.write(rows)
-            deleted = run.delete(vanished)
-            run.finish()
-        except (EncodingError, LakeError):
-            # What was sent is good: once it is counted, the next run need not send it again.
-            pipeline.finish()
-            raise
-        except _OtherWriter as error:
-            # Either run may have overwritten what the other counts: no row is known to be there.
-            _put_record(target, plan, record.model_copy(update={"position": 0}))
-            raise OnlineRefused(
-                f"another export of {plan.view} is running; both have stopped",
-                hint="wait for the other to end, then run the command again",
-            ) from error
-    return ExportResult(
-        rows=written,
-        deleted=deleted,
-        bytes=pipeline.sent_bytes,
-        seconds=time.perf_counter() - started,
-        resumed_from=record.position,
-        unchanged=False,
-    )
+    export = _Export(topology_of(target), job, on_progress)
+    if isinstance(rows, RowSource):
+        source = rows
+        result = through_moves(export.topology, lambda: export.attempt(source), export.progress)
+    else:
+        bare = rows
+        result = export.attempt(RowSource(lambda: bare, vanished))
+    return result.took(time.perf_counter() - started)
 
 
 class _OtherWriter(Exception):
     """The live record carries the mark of another run."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a run is to do: the record it starts with, rows, who is to go, and why it is not the difference."""
+
+    record: LiveRecord
+    rows: pa.RecordBatchReader
+    vanished: VanishedKeys | None
+    difference: Difference | None
+    reason: str = ""
+
+
+class _Export:
+    """One job: it is attempted again where a cluster's slots move, and goes on from its own journal then."""
+
+    def __init__(self, topology: Topology, job: ExportJob, on_progress: OnProgress | None) -> None:
+        self.topology = topology
+        self._target = topology.target
+        self._job = job
+        self._plan = plan_view(job.project, job.table)
+        self._on_progress = on_progress
+        self._reached = 0
+
+    def progress(self) -> int:
+        """How many rows are known to be online."""
+        return self._reached
+
+    def attempt(self, source: RowSource) -> ExportResult:
+        """Find what is to be written, claim the view, write."""
+        for _ in range(_CLAIMS):
+            found = find(self._target, self._job, self._plan)
+            if found.record is not None and is_live(self._job, self._plan, found.record):
+                if self._restate(found, found.record):
+                    return ExportResult(0, 0, 0, 0.0, 0, unchanged=True)
+                continue
+            work = self._work(source, found.record)
+            # Before the claim: rows that cannot be read, or are not the view's, change nothing.
+            check_columns(self._plan, work.rows.schema)
+            with Pipeline(self._target, window=_WINDOW, topology=self.topology) as pipeline:
+                record = work.record.model_copy(update={"clients": pipeline.client_ids()})
+                if claim(self.topology, self._plan, found, record):
+                    return self._write(_Run(pipeline, self._plan, record, self._note), work)
+        raise self._taken() or _running(self._plan)
+
+    def _work(self, source: RowSource, before: LiveRecord | None) -> _Work:
+        """What differs from what is there; every row where that is not known."""
+        base = base_of(self._job, self._plan, before)
+        if isinstance(base, str) or source.changes is None:
+            reason = base if isinstance(base, str) else "the rows come without what they replace"
+        else:
+            found = source.changes(base)
+            if isinstance(found, Difference):
+                record = first_record(self._job, self._plan, before, base, found.rows)
+                return _Work(record, found.reader(), lambda _: found.vanished(), found)
+            reason = found.reason
+        record = first_record(self._job, self._plan, before)
+        return _Work(record, source.read_all(), source.vanished, None, reason)
+
+    def _restate(self, found: Found, record: LiveRecord) -> bool:
+        """The store holds all of it: only what names the release and the promotion changes."""
+        update = {"release_id": self._job.release_id, "epoch": self._job.epoch}
+        after = record.model_copy(update=update)
+        return swap_record(self._target, self._plan.project, self._plan.view, found.data, after)
+
+    def _write(self, run: _Run, work: _Work) -> ExportResult:
+        """Write, and say of a run that another one ended what has become of it."""
+        try:
+            written = run.write(work.rows)
+            deleted = run.delete(work.vanished)
+            run.finish()
+        except (EncodingError, LakeError):
+            # What was sent is good: once it is counted, the next run need not send it again.
+            run.settle()
+            raise
+        except _OtherWriter as error:
+            # Either run may have overwritten what the other counts: no row is known to be there.
+            other = disown(self._target, self._plan, run.record)
+            raise self._lost(other) from error
+        except OnlineUnreachable as error:
+            # A newer run ends our connections; then it is not the store that fails.
+            taken = self._taken(run.record.writer)
+            if taken is None:
+                raise
+            raise taken from error
+        difference = work.difference
+        return ExportResult(
+            rows=written,
+            deleted=deleted,
+            bytes=run.sent_bytes,
+            seconds=0.0,
+            resumed_from=run.record.position,
+            unchanged=False,
+            changed=None if difference is None else difference.rows,
+            values=None if difference is None else difference.values,
+            reason=work.reason,
+        )
+
+    def _note(self, position: int, to_write: int) -> None:
+        # Rows that do not differ are online as it is.
+        online = self._job.total_rows - to_write + position
+        self._reached = max(self._reached, online)
+        if self._on_progress is not None:
+            self._on_progress(online)
+
+    def _taken(self, writer: str = "") -> OnlineRefused | None:
+        """The refusal, if another run has the view by now."""
+        try:
+            record = read_record(self._target, self._plan.project, self._plan.view)
+        except OnlineError:
+            return None
+        return None if record is None or record.writer == writer else self._lost(record)
+
+    def _lost(self, other: LiveRecord | None) -> OnlineRefused:
+        if other is not None and other.epoch > self._job.epoch:
+            return newer(self._plan, other, self._job.epoch)
+        return _running(self._plan)
+
+
 class _Run:
-    """One run over one connection: what is sent later is executed later."""
+    """One run: of one entity, what is sent later is executed later."""
 
     def __init__(
         self,
         pipeline: Pipeline,
         plan: ViewPlan,
         record: LiveRecord,
-        on_progress: OnProgress | None,
+        on_mark: Callable[[int, int], None],
     ) -> None:
+        self.record = record
         self._pipeline = pipeline
         self._plan = plan
-        self._record = record
-        self._on_progress = on_progress
+        self._on_mark = on_mark
         self._deleted = 0
         fields = (feature_field(plan.view, name) for name in record.dropped)
         self._dropped = tuple(field for field in fields if field not in plan.fields)
 
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of all commands so far."""
+        return self._pipeline.sent_bytes
+
     def write(self, rows: pa.RecordBatchReader) -> int:
         """Send every row that is not known to be there; returns how many."""
-        first = position = marked = self._record.position
-        self._pipeline.send(self._mark_command(self._record), 1)
+        first = position = marked = self.record.position
+        commands = write_commands if self.record.differing is None else _changed_commands
+        encode = partial(commands, self._plan)
         for piece in _pieces_after(rows, position):
-            self._pipeline.send(write_commands(self._plan, piece), piece.num_rows)
+            self._pipeline.send_rows(self._plan, piece, encode)
             if self._dropped:
                 self._send_delete(piece, self._dropped)
             position += piece.num_rows
             if position - marked >= _MARK_ROWS:
-                self._mark(self._record.model_copy(update={"position": position}))
+                self._mark(self.record.model_copy(update={"position": position}))
                 marked = position
-        if position != self._record.rows:
+        if position != self.record.to_write:
             raise LakeError(
-                f"{self._plan.view}: snapshot {self._record.snapshot_id} should have "
-                f"{self._record.rows} rows, {position} were read",
+                f"{self._plan.view}: snapshot {self.record.snapshot_id} should have "
+                f"{self.record.to_write} rows, {position} were read",
                 hint="the published table changed, or the rows were not read whole",
             )
         return position - first
 
     def delete(self, vanished: VanishedKeys | None) -> int:
         """Take away the entities of replaced snapshots; returns how many were there."""
-        if vanished is not None and self._record.replaces:
-            keys = vanished(self._record.replaces)
-            check_columns(self._plan, keys.schema, keys_only=True)
-            for piece in _pieces_after(keys, 0):
-                fields = (*self._plan.fields, *self._dropped)
-                self._send_delete(piece, fields, self._count_deleted)
-            self._pipeline.finish()
+        if vanished is None or not self.record.replaces:
+            return 0
+        keys = vanished(self.record.replaces)
+        check_columns(self._plan, keys.schema, keys_only=True)
+        for piece in _pieces_after(keys, 0):
+            self._send_delete(piece, (*self._plan.fields, *self._dropped), self._count_deleted)
+        self._pipeline.finish()
         return self._deleted
+
+    def settle(self) -> None:
+        """Wait until everything sent was answered."""
+        self._pipeline.finish()
 
     def finish(self) -> None:
         """Wait until everything sent was answered, then say so in the record."""
-        self._mark(self._record.model_copy(update={"position": self._record.rows}))
+        self._mark(self.record.model_copy(update={"position": self.record.to_write}))
         self._pipeline.finish()
-        self._mark(last_record(self._record))
+        self._mark(last_record(self.record))
         self._pipeline.finish()
 
     def _send_delete(
@@ -172,27 +290,41 @@ class _Run:
         fields: tuple[bytes, ...],
         on_reply: Callable[[int], None] | None = None,
     ) -> None:
-        commands = delete_commands(self._plan, piece, fields)
-        self._pipeline.send(commands, piece.num_rows, on_reply)
+        encode = partial(delete_commands, self._plan, fields=fields)
+        self._pipeline.send_rows(self._plan, piece, encode, on_reply)
 
     def _count_deleted(self, fields: int) -> None:
         self._deleted += fields > 0
 
     def _mark(self, record: LiveRecord) -> None:
-        look = look_command(self._plan.project, self._plan.view)
+        key = live_key(self._plan.project)
+        command = mark_command(self._plan.project, self._plan.view, record)
         marked = partial(self._marked, record.position)
-        self._pipeline.send(look + self._mark_command(record), 2, marked)
+        self._pipeline.send_key(key, command, 1, marked, after_all=True)
 
-    def _mark_command(self, record: LiveRecord) -> bytes:
-        return mark_command(self._plan.project, self._plan.view, record)
-
-    def _marked(self, position: int, reply: bytes | int | None) -> None:
-        """Take the two replies of a mark: the record before it, then Redis' count of new fields."""
-        if isinstance(reply, int):
-            if self._on_progress is not None:
-                self._on_progress(position)
-        elif reply is None or parse_record(self._plan.view, reply).writer != self._record.writer:
+    def _marked(self, position: int, was_own: int) -> None:
+        """Take the reply of a mark: whether the record was ours still."""
+        if not was_own:
             raise _OtherWriter
+        self._on_mark(position, self.record.to_write)
+
+
+def _changed_commands(plan: ViewPlan, piece: pa.RecordBatch) -> Bytes:
+    """What of each row changed, as its flags say."""
+    flags: list[Any] = [
+        piece.column(changed_column(feature.name)).to_numpy(zero_copy_only=False)
+        for feature in plan.features
+    ]
+    if not flags:
+        return changed_commands(plan, piece, np.zeros((piece.num_rows, 0), np.bool_))
+    return changed_commands(plan, piece, np.column_stack(flags).astype(np.bool_))
+
+
+def _running(plan: ViewPlan) -> OnlineRefused:
+    return OnlineRefused(
+        f"another export of {plan.view} is running; both have stopped",
+        hint="wait for the other to end, then run the command again",
+    )
 
 
 def _pieces_after(rows: pa.RecordBatchReader, skip: int) -> Iterator[pa.RecordBatch]:
@@ -200,24 +332,3 @@ def _pieces_after(rows: pa.RecordBatchReader, skip: int) -> Iterator[pa.RecordBa
         if skip < batch.num_rows:
             yield from pieces(batch.slice(skip))
         skip = max(0, skip - batch.num_rows)
-
-
-def _record_before(target: OnlineTarget, job: ExportJob, plan: ViewPlan) -> LiveRecord | None:
-    try:
-        before = read_record(target, plan.project, plan.view)
-    except OnlineError as error:
-        # A record that cannot be read is no reason not to write every row again.
-        if job.force and type(error) is OnlineError:
-            return None
-        raise
-    if before is not None and before.keys not in ((), key_names(plan)):
-        # Another version of the table with other join keys: none of its entities would be written over, and the
-        # snapshots they came from have no column to find them by.
-        retire_view(target, plan.project, plan.view)
-        return None
-    return before
-
-
-def _put_record(target: OnlineTarget, plan: ViewPlan, record: LiveRecord) -> None:
-    with translated_errors(target), target.client() as client:
-        client.hset(live_key(plan.project), plan.view, record.model_dump_json())

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from featmill import clock
-from featmill.online.live import LiveRecord, LiveState
+from featmill.online.live import LiveBase, LiveRecord, LiveState
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -22,7 +22,8 @@ class ExportJob:
 
     `total_rows` is how many rows there are. `content` is a digest of all that decides their values: snapshot and rows
     can be the same and a value not, as where a feature came to ignore NULLs. `holds` names the snapshots the rows come
-    from; left empty it is the one. `force` writes every row again even if the store says it has them.
+    from; left empty it is the one. `force` writes every row again even if the store says it has them. `epoch` is that
+    of the promotion: a greater one takes the view over, a smaller one is refused (rule 21).
     """
 
     project: str
@@ -34,6 +35,7 @@ class ExportJob:
     content: str = ""
     holds: tuple[str, ...] = ()
     force: bool = False
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,9 @@ class ExportResult:
     `rows` were written and `deleted` entities taken away by this run. `resumed_from` is the row an
     earlier, unfinished run had reached, 0 if there was none. `unchanged` says the snapshot was live
     already.
+
+    `changed` is how many rows differed from what was online, and `values` how many of their features;
+    None where every row was written, and then `reason` says why.
     """
 
     rows: int
@@ -51,6 +56,13 @@ class ExportResult:
     seconds: float
     resumed_from: int
     unchanged: bool
+    changed: int | None = None
+    values: int | None = None
+    reason: str = ""
+
+    def took(self, seconds: float) -> ExportResult:
+        """The same, of a run that took so long."""
+        return replace(self, seconds=seconds)
 
 
 def is_live(job: ExportJob, plan: ViewPlan, before: LiveRecord) -> bool:
@@ -58,8 +70,37 @@ def is_live(job: ExportJob, plan: ViewPlan, before: LiveRecord) -> bool:
     return before.is_complete and not job.force and _is_same(job, plan, before)
 
 
-def first_record(job: ExportJob, plan: ViewPlan, before: LiveRecord | None) -> LiveRecord:
-    """The record a run starts with: where an unfinished run of the same job stopped, or row 0."""
+def base_of(job: ExportJob, plan: ViewPlan, before: LiveRecord | None) -> LiveBase | str:
+    """What the job's rows can be compared with; or, in words, why every row is to be written."""
+    if before is None:
+        return "nothing is online yet"
+    if job.force:
+        return "asked for by --force"
+    if before.is_complete:
+        if not before.content:
+            return "the live record does not say what decided the values"
+        return LiveBase(
+            snapshot_id=before.snapshot_id,
+            content=before.content,
+            rows=before.rows,
+            read_at=before.started_at,
+        )
+    if not _is_same(job, plan, before):
+        return f"an export of snapshot {before.snapshot_id} has not finished: what is online is unknown"
+    return before.base or "goes on with an export of every row"
+
+
+def first_record(
+    job: ExportJob,
+    plan: ViewPlan,
+    before: LiveRecord | None,
+    base: LiveBase | None = None,
+    differing: int | None = None,
+) -> LiveRecord:
+    """The record a run starts with: where an unfinished run of the same job stopped, or row 0.
+
+    `base` and the number of rows `differing` from it are those of a run that writes only these.
+    """
     features = _names(plan)
     fresh = LiveRecord(
         release_id=job.release_id,
@@ -73,6 +114,9 @@ def first_record(job: ExportJob, plan: ViewPlan, before: LiveRecord | None) -> L
         holds=job.holds or (job.snapshot_id,),
         keys=key_names(plan),
         writer=uuid.uuid4().hex,
+        epoch=job.epoch,
+        base=base,
+        differing=differing,
         started_at=clock.now(),
     )
     if before is None:
@@ -83,7 +127,9 @@ def first_record(job: ExportJob, plan: ViewPlan, before: LiveRecord | None) -> L
     held = () if is_same else before.holds or (before.snapshot_id,)
     replaces = dict.fromkeys((*before.replaces, *held))
     dropped = dict.fromkeys((*before.dropped, *before.features))
+    # A position counts rows of one stream: those of all rows, or of what differs from one base.
     resumes = is_same and not (before.is_complete or job.force)
+    resumes = resumes and (before.base, before.differing) == (base, differing)
     return fresh.model_copy(
         update={
             "position": before.position if resumes else 0,
@@ -102,6 +148,8 @@ def last_record(record: LiveRecord) -> LiveRecord:
             "position": record.rows,
             "replaces": (),
             "dropped": (),
+            "base": None,
+            "differing": None,
             "finished_at": clock.now(),
         }
     )

@@ -15,9 +15,23 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from featmill.errors import OnlineError
 from featmill.online.connection import translated_errors
+from featmill.online.row_bytes import bulk
 
 if TYPE_CHECKING:
     from featmill.online.connection import OnlineTarget
+
+#: Each is one command to the server, so nothing comes between the look and the write.
+_MARK = """
+local found = redis.call('HGET', KEYS[1], ARGV[1])
+if not found or not string.find(found, ARGV[2], 1, true) then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
+_SWAP = """
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+"""
 
 
 class LiveState(StrEnum):
@@ -27,6 +41,21 @@ class LiveState(StrEnum):
     COMPLETE = "complete"
 
 
+class LiveBase(BaseModel):
+    """What was there, whole, when a run began that writes only what differs from it.
+
+    Snapshot, rows and `content` as in the record that said so; `read_at` is when it was begun, and what the registry
+    held then decided its rows.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    snapshot_id: str
+    content: str
+    rows: int
+    read_at: datetime
+
+
 class LiveRecord(BaseModel):
     """What one view holds online.
 
@@ -34,7 +63,12 @@ class LiveRecord(BaseModel):
     come from: a lookup at the as_of may find a row of an earlier one (rule 12). `position` counts
     the rows, in key order, that are known to be there. `replaces` names the snapshots whose rows may
     still be there, `features` and `dropped` every feature whose fields may be. `keys` are the
-    entities' join keys with their online kinds. `writer` tells one export run from another.
+    entities' join keys with their online kinds. `writer` tells one export run from another, `clients`
+    are its connections, the number that each server gave its own, and `epoch` is the promotion that it
+    belongs to: a greater one wins (rule 21).
+
+    A run that writes only what differs names what it differs from, `base`, and how many rows that is, `differing`;
+    its position counts these rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +86,10 @@ class LiveRecord(BaseModel):
     dropped: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     writer: str
+    clients: dict[str, int] = {}
+    epoch: int = 0
+    base: LiveBase | None = None
+    differing: int | None = None
     started_at: datetime
     finished_at: datetime | None = None
 
@@ -59,6 +97,11 @@ class LiveRecord(BaseModel):
     def is_complete(self) -> bool:
         """Whether the view holds exactly its snapshot."""
         return self.state is LiveState.COMPLETE
+
+    @property
+    def to_write(self) -> int:
+        """The row at which `position` ends."""
+        return self.rows if self.differing is None else self.differing
 
 
 def live_key(project: str) -> bytes:
@@ -71,15 +114,24 @@ def live_key(project: str) -> bytes:
 
 
 def mark_command(project: str, view: str, record: LiveRecord) -> bytes:
-    """The command that sets a view's record, as bytes for a pipeline."""
-    parts = [b"HSET", live_key(project), view.encode(), record.model_dump_json().encode()]
-    return b"*4\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+    """As bytes for a pipeline: set a view's record if it is still its writer's. The answer is 1, or 0 if it is not."""
+    writer = f'"writer":"{record.writer}"'
+    texts = ("EVAL", _MARK, "1", live_key(project).decode(), view, writer, record.model_dump_json())
+    return b"*%d\r\n" % len(texts) + b"".join(bulk(text.encode()) for text in texts)
 
 
-def look_command(project: str, view: str) -> bytes:
-    """The command that reads a view's record, as bytes for a pipeline."""
-    parts = [b"HGET", live_key(project), view.encode()]
-    return b"*3\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
+def swap_record(
+    target: OnlineTarget, project: str, view: str, before: bytes | None, after: LiveRecord
+) -> bool:
+    """Set a view's record if its bytes are `before` still; whether they were. None stands for no record.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+        OnlineRefused: the store refused the command.
+    """
+    with translated_errors(target), target.client() as client:
+        arguments = (view, before or b"", after.model_dump_json())
+        return bool(client.eval(_SWAP, 1, live_key(project), *arguments))
 
 
 def parse_record(view: str, data: bytes) -> LiveRecord:
@@ -99,6 +151,17 @@ def parse_record(view: str, data: bytes) -> LiveRecord:
         ) from error
 
 
+def read_record_bytes(target: OnlineTarget, project: str, view: str) -> bytes | None:
+    """The bytes of the record of one view; None if it was never exported.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+    """
+    with translated_errors(target), target.client() as client:
+        data: bytes | None = client.hget(live_key(project), view)
+    return data
+
+
 def read_record(target: OnlineTarget, project: str, view: str) -> LiveRecord | None:
     """The record of one view; None if it was never exported.
 
@@ -106,8 +169,7 @@ def read_record(target: OnlineTarget, project: str, view: str) -> LiveRecord | N
         OnlineUnreachable: the store does not answer.
         OnlineError: the record cannot be read.
     """
-    with translated_errors(target), target.client() as client:
-        data = client.hget(live_key(project), view)
+    data = read_record_bytes(target, project, view)
     return None if data is None else parse_record(view, data)
 
 

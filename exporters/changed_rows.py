@@ -1,0 +1,190 @@
+"""What differs between the rows that are online and those that are to be: all that in-place publishing has to write.
+
+What is online is not read: the live record says which snapshot it is and what decided its rows, and these are worked
+out again as they were then. Where that does not give what the record says, nothing is known and every row is to be
+written. Both sides are joined by key; a float is compared by its bits, so that -0.0 is not 0.0, and NULL equals NULL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from exporters.rows import VisibleRows, translated_reads
+from featmill.contract.types import OnlineKind
+from featmill.errors import ContractError, LakeError
+from featmill.training.served import history
+from featmill.warehouse.columns import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pyarrow as pa
+
+    from featmill.contract.catalog import Feature, FeatureTable
+    from featmill.online.live import LiveBase
+    from featmill.warehouse.model import Snapshot
+    from featmill.warehouse.registry import Registry
+
+    #: Given snapshot ids, the key columns of entities in any of them and not among the rows.
+    VanishedKeys = Callable[[tuple[str, ...]], pa.RecordBatchReader]
+    #: Given what is online, what differs from it.
+    Changes = Callable[[LiveBase], "Difference | NoDifference"]
+
+_TABLE = "_featmill_difference"
+_FRESH, _HELD = "_featmill_fresh", "_featmill_held"
+
+#: Kinds whose columns can hold -0.0.
+_REALS = (OnlineKind.FLOAT, OnlineKind.DOUBLE)
+
+
+@dataclass(frozen=True, slots=True)
+class NoDifference:
+    """Why what is online cannot be compared: every row is to be written."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowSource:
+    """Where an export's rows come from; asked only for what the run needs.
+
+    `read_all` gives the job's rows in key order, the same order in every run. `vanished` is asked, with the ids of the
+    snapshots whose rows may be online, for the keys of their entities that the job's rows lack; None leaves such
+    entities online. `changes` compares with what is online; None writes every row.
+    """
+
+    read_all: Callable[[], pa.RecordBatchReader]
+    vanished: VanishedKeys | None = None
+    changes: Changes | None = None
+
+
+class Difference:
+    """Rows to write and entities to take away, as long as the connection of the visible rows is open.
+
+    `rows` differ in `values` features, an entity that was not there counting with all of its; one whose event time
+    alone differs counts with none. `vanished_rows` are there and are to go.
+    """
+
+    def __init__(self, visible: VisibleRows, table: FeatureTable, base: VisibleRows) -> None:
+        self._visible = visible
+        self._keys = ", ".join(quote(key) for key in table.key_names)
+        self._flags = [quote(changed_column(feature.name)) for feature in table.features]
+        columns = [*table.key_names, table.event_time, *(f.name for f in table.features)]
+        self._columns = ", ".join([*map(quote, columns), *self._flags])
+        values = " + ".join(f"count(*) FILTER ({flag})" for flag in self._flags) or "0"
+        with translated_reads(table):
+            visible.connection.execute(
+                f"CREATE OR REPLACE TABLE {_TABLE} AS {_joined_sql(table, visible, base)}"
+            )
+            found = visible.connection.execute(
+                f"SELECT count(*) FILTER ({_FRESH}), count(*) FILTER (NOT {_FRESH}), {values} FROM {_TABLE}"
+            ).fetchall()
+        self.rows, self.vanished_rows, self.values = (int(number) for number in found[0])
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The rows to write in key order: keys, event time, features, and for each feature whether it changed."""
+        return self._visible.query(
+            f"SELECT {self._columns} FROM {_TABLE} WHERE {_FRESH} ORDER BY {self._keys}"
+        )
+
+    def vanished(self) -> pa.RecordBatchReader:
+        """The keys of the entities to take away, in order."""
+        return self._visible.query(
+            f"SELECT {self._keys} FROM {_TABLE} WHERE NOT {_FRESH} ORDER BY {self._keys}"
+        )
+
+
+class ChangedRows:
+    """Compares what a live record says is online with the rows that are to be there."""
+
+    def __init__(self, visible: VisibleRows, table: FeatureTable, registry: Registry) -> None:
+        self._visible = visible
+        self._table = table
+        self._registry = registry
+
+    def __call__(self, base: LiveBase) -> Difference | NoDifference:
+        """The difference from `base`, the same whenever it is asked for; or why there is none."""
+        try:
+            held = self._rows_of(base)
+            if isinstance(held, NoDifference):
+                return held
+            return Difference(self._visible, self._table, held)
+        except (ContractError, LakeError) as error:
+            # Where it is the new rows that cannot be read, writing all of them will say so.
+            return NoDifference(f"what is online cannot be read any more: {error.message}")
+
+    def _rows_of(self, base: LiveBase) -> VisibleRows | NoDifference:
+        """The rows as they went online; what was declared or published since may have changed how they read."""
+        name, lake = self._table.name, self._registry.lake
+        known = {snapshot.snapshot_id: snapshot for snapshot in lake.snapshots(name)}
+        if base.snapshot_id not in known:
+            return NoDifference(f"snapshot {base.snapshot_id}, which is online, is not in the lake")
+        snapshot = known[base.snapshot_id]
+        held = self._as_it_was(snapshot, base)
+        if held is None:
+            return NoDifference("what is online was declared otherwise, or its history has changed")
+        erased = sorted(set(held.reads) & set(lake.erased(name)))
+        if erased:
+            # The rows read as if they had never been there: what is online still has them.
+            return NoDifference(f"rows of snapshot {erased[0]}, which is online, were erased")
+        return held
+
+    def _as_it_was(self, snapshot: Snapshot, base: LiveBase) -> VisibleRows | None:
+        """The snapshot's visible rows if they are what went online; with the releases of now, or of then."""
+        tried: list[list[Snapshot]] = []
+        for at in (None, base.read_at):
+            released = self._registry.released_snapshots(self._table.name, at=at)
+            before = history(self._table, snapshot, released)
+            if before in tried:
+                continue
+            tried.append(before)
+            held = VisibleRows(self._visible.connection, self._table, snapshot, before)
+            if (held.content, held.count) == (base.content, base.rows):
+                return held
+        return None
+
+
+def changed_column(feature: str) -> str:
+    """The name of the column that says whether a feature changed."""
+    return f"{feature} changed?"
+
+
+def _joined_sql(table: FeatureTable, visible: VisibleRows, base: VisibleRows) -> str:
+    """The rows of either side that the other lacks or that differ, in key order."""
+    keys = ", ".join(quote(key) for key in table.key_names)
+    time = quote(table.event_time)
+    differs = [_differs_sql(feature) for feature in table.features]
+    flags = [
+        f"held.{_HELD} IS NULL OR {one} AS {quote(changed_column(feature.name))}"
+        for feature, one in zip(table.features, differs, strict=True)
+    ]
+    features = [f"fresh.{quote(feature.name)}" for feature in table.features]
+    anything = [f"fresh.{time} IS DISTINCT FROM held.{time}", *differs]
+    return (
+        f"SELECT {keys}, {', '.join([f'fresh.{time}', *features, *flags])}, "
+        f"fresh.{_FRESH} IS NOT NULL AS {_FRESH} "
+        f"FROM (SELECT *, true AS {_FRESH} FROM ({visible.sql()})) AS fresh "
+        f"FULL JOIN (SELECT *, true AS {_HELD} FROM ({base.sql()})) AS held USING ({keys}) "
+        f"WHERE fresh.{_FRESH} IS NULL OR held.{_HELD} IS NULL OR {' OR '.join(anything)} "
+        f"ORDER BY {keys}"
+    )
+
+
+def _differs_sql(feature: Feature) -> str:
+    new, old = (f"{side}.{quote(feature.name)}" for side in ("fresh", "held"))
+    differs = f"{new} IS DISTINCT FROM {old}"
+    if feature.type.kind not in _REALS or feature.type.sql.startswith("DECIMAL"):
+        return f"({differs})"
+    sign = "list_transform({}, lambda one: signbit(one))" if feature.type.is_list else "signbit({})"
+    return f"({differs} OR {sign.format(new)} IS DISTINCT FROM {sign.format(old)})"
+
+
+def row_source(visible: VisibleRows, table: FeatureTable, registry: Registry) -> RowSource:
+    """The visible rows for an export that writes only what differs, as long as their connection is open."""
+
+    def vanished(ids: tuple[str, ...]) -> pa.RecordBatchReader:
+        known = registry.lake.snapshots(table.name)
+        return visible.vanished([s for s in known if s.snapshot_id in ids])
+
+    return RowSource(visible.reader, vanished, ChangedRows(visible, table, registry))

@@ -1,12 +1,22 @@
-"""`AsyncFeatureReader`: many requests at once over few connections."""
+"""`AsyncFeatureReader`: many requests at once over one connection to each node."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
+
+from featmill import clock
+from featmill.serving.asked import ask
+from featmill.serving.channels import Channels
+from featmill.serving.moments import checked_moment
+from featmill.serving.reading import answering
+from featmill.serving.services import Services
+from featmill.serving.store_failures import StoreLost
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from types import TracebackType
 
     from featmill.contract.catalog import Catalog
     from featmill.online.connection import OnlineTarget
@@ -14,21 +24,52 @@ if TYPE_CHECKING:
     from featmill.serving.health import Health
     from featmill.serving.plan import ServicePlan
 
+#: Seconds that the first look at the store may take.
+_WARM_UP = 2.0
+
 
 class AsyncFeatureReader:
-    """Reads feature services within one event loop."""
+    """Reads feature services within one event loop, asyncio's own or uvloop's."""
+
+    def __init__(self, services: Services, target: OnlineTarget) -> None:
+        self._services = services
+        self._channels = Channels(target)
+        self._loop = asyncio.get_running_loop()
 
     @classmethod
     async def open(
         cls, catalog: Catalog, target: OnlineTarget, services: Sequence[str] | None = None
     ) -> AsyncFeatureReader:
-        """Compile services, all that are online if none are named; the store may be down."""
-        raise NotImplementedError
+        """Compile services and look at the store, which may be down.
+
+        Args:
+            catalog: what the project declares.
+            target: the online store.
+            services: which to compile; all whose tables are online if None.
+
+        Raises:
+            UsageError: a service is not there, spans tenants or reads a table that is not online.
+            ContractError: a join key's type cannot be a key online.
+        """
+        reader = cls(Services.compiled(catalog, services), target)
+        await reader._warm_up()
+        return reader
+
+    async def __aenter__(self) -> AsyncFeatureReader:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
 
     @property
     def plans(self) -> Mapping[str, ServicePlan]:
         """The compiled services by name."""
-        raise NotImplementedError
+        return self._services.plans
 
     async def read(
         self,
@@ -38,13 +79,54 @@ class AsyncFeatureReader:
         *,
         as_of: datetime | None = None,
     ) -> FeatureVectors:
-        """Read one service for n rows."""
-        raise NotImplementedError
+        """Read one service for n rows, within its policy's deadline whatever the store does.
+
+        Args:
+            service: its name.
+            keys: every join key of the service: a list of n, or one value for all rows.
+            request: every request field of the service, likewise.
+            as_of: the moment at which rows are judged and request features computed; the clock's if None.
+
+        Raises:
+            RequestError: service, keys, request or as_of are not what the service takes; `field` says which.
+        """
+        started = self._loop.time()
+        found = self._services.service(service)
+        asked = ask(found.plan, keys, request)
+        moment = clock.now() if as_of is None else checked_moment(as_of)
+        steps = answering(found, asked, moment, self._channels.router)
+        deadline = started + found.deadline
+        try:
+            parts = next(steps)
+            while True:
+                try:
+                    replies = await self._channels.exchange(parts, deadline)
+                except StoreLost as lost:
+                    parts = steps.throw(lost)
+                else:
+                    parts = steps.send(replies)
+        except StopIteration as done:
+            answer: FeatureVectors = done.value
+            return answer
+        finally:
+            steps.close()
 
     def health(self) -> Health:
         """What is known of the store, without asking it."""
-        raise NotImplementedError
+        return self._services.health()
 
     async def close(self) -> None:
         """Close every connection."""
-        raise NotImplementedError
+        await self._channels.close()
+
+    async def _warm_up(self) -> None:
+        """Connect and learn what serves, so that the first request has nothing to wait for but its rows."""
+        deadline = self._loop.time() + _WARM_UP
+        for pointer in self._services.pointers.values():
+            try:
+                await self._channels.refresh(deadline)
+                router = self._channels.router
+                parts = (pointer.asking(0 if router is None else router(pointer.key)),)
+                pointer.learn((await self._channels.exchange(parts, deadline))[0][0])
+            except StoreLost as lost:
+                self._services.problem = lost.problem

@@ -1,0 +1,232 @@
+"""One connection of the asynchronous reader, shared by all requests: replies come in the order of the commands.
+
+What is asked for within one turn of the event loop goes out in one write. A request whose deadline has passed is no
+longer waited for; its replies still come, are counted and dropped, so none is taken for another's. The connection is
+made again in the background whenever it is lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from featmill.errors import FeatmillError
+from featmill.online.connection import resp
+from featmill.serving.store_failures import StoreLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from featmill.online.connection import OnlineTarget
+
+#: Seconds a connection may take to be made; between attempts, at first and at most.
+_CONNECT_LIMIT = 2.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
+
+#: Seconds after which a server that owes replies and sends none is taken for gone. A frozen one may come back sooner.
+_SILENCE = 3.0
+
+#: Requests that may wait for their replies; more mean that the store cannot keep up.
+_OUTSTANDING = 4_096
+
+
+class _Waiting:
+    """Some commands of one request, whose replies are collected."""
+
+    __slots__ = ("count", "future", "replies")
+
+    def __init__(self, count: int, future: asyncio.Future[list[Any]]) -> None:
+        self.count = count
+        self.future = future
+        self.replies: list[Any] = []
+
+
+class Wire(asyncio.Protocol):
+    """The protocol of one connection, from its first byte to its loss."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, on_loss: Callable[[], None]) -> None:
+        from hiredis import Reader
+
+        self._loop = loop
+        self._on_loss = on_loss
+        self._reader = Reader()
+        self._transport: asyncio.Transport | None = None
+        self._waiting: deque[_Waiting] = deque()
+        self._buffer: list[bytes] = []
+        self._heard_at = loop.time()
+        self.is_lost = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio."""
+        self._transport = transport  # type: ignore[assignment] # a stream's protocol gets this one
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nobody gets an answer any more."""
+        self.is_lost = True
+        problem = f"the connection was lost: {exc or 'the server closed it'}"
+        while self._waiting:
+            future = self._waiting.popleft().future
+            if not future.done():
+                future.set_exception(StoreLost("unreachable", problem))
+        self._on_loss()
+
+    def data_received(self, data: bytes) -> None:
+        """Hand the replies to whom they belong, in order."""
+        reader, waiting = self._reader, self._waiting
+        self._heard_at = self._loop.time()
+        reader.feed(data)
+        while (reply := reader.gets()) is not False:
+            if not waiting:
+                self.abort()
+                return
+            first = waiting[0]
+            first.replies.append(reply)
+            if len(first.replies) == first.count:
+                waiting.popleft()
+                if not first.future.done():
+                    first.future.set_result(first.replies)
+
+    def ask(self, payload: bytes, count: int) -> asyncio.Future[list[Any]]:
+        """Send commands with the others of this turn.
+
+        Raises:
+            StoreLost: too many wait already, or the server has been silent for too long.
+        """
+        waiting = self._waiting
+        if not waiting:
+            self._heard_at = self._loop.time()
+        elif self._loop.time() - self._heard_at > _SILENCE:
+            self.abort()
+            raise StoreLost("unreachable", f"the store has been silent for {_SILENCE:g} s")
+        elif len(waiting) >= _OUTSTANDING:
+            raise StoreLost("overloaded", f"{len(waiting)} requests wait for the store")
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        waiting.append(_Waiting(count, future))
+        if not self._buffer:
+            self._loop.call_soon(self._flush)
+        self._buffer.append(payload)
+        return future
+
+    def abort(self) -> None:
+        """Give the connection up."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _flush(self) -> None:
+        buffer, self._buffer = self._buffer, []
+        if self._transport is not None and not self.is_lost:
+            self._transport.write(buffer[0] if len(buffer) == 1 else b"".join(buffer))
+
+
+class Channel:
+    """A connection to one node that is always there or being made."""
+
+    def __init__(self, target: OnlineTarget) -> None:
+        self._target = target
+        self._loop = asyncio.get_running_loop()
+        self._wire: Wire | None = None
+        self._problem: str | None = None
+        self._connected = asyncio.Event()
+        self._lost = asyncio.Event()
+        self._task = self._loop.create_task(self._stay_connected())
+
+    async def exchange(self, payload: bytes, count: int, deadline: float) -> list[Any]:
+        """Send commands and wait for their replies until `deadline`, in the loop's time.
+
+        Raises:
+            StoreLost: they did not come in time.
+        """
+        wire = self._wire
+        if wire is None or wire.is_lost:
+            wire = await self._next_wire(deadline)
+        try:
+            return await self._replies(wire, payload, count, deadline)
+        except StoreLost:
+            if not wire.is_lost:
+                raise
+        # The server went away, and may be back already: reading twice does no harm.
+        wire = await self._next_wire(deadline)
+        return await self._replies(wire, payload, count, deadline)
+
+    async def close(self) -> None:
+        """Give the connection up for good."""
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+        if self._wire is not None:
+            self._wire.abort()
+
+    async def _replies(self, wire: Wire, payload: bytes, count: int, deadline: float) -> list[Any]:
+        future = wire.ask(payload, count)
+        timer = self._loop.call_at(deadline, _give_up, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    async def _next_wire(self, deadline: float) -> Wire:
+        """The connection that is being made; at once an error where making it failed last."""
+        if self._problem is not None:
+            raise StoreLost("unreachable", self._problem)
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                await self._connected.wait()
+        if self._wire is None or self._wire.is_lost:
+            if self._problem is not None:
+                raise StoreLost("unreachable", self._problem)
+            raise StoreLost("deadline", f"{self._target.url}: no connection in time")
+        return self._wire
+
+    async def _stay_connected(self) -> None:
+        pause = _FIRST_PAUSE
+        while True:
+            self._lost.clear()
+            try:
+                async with asyncio.timeout(_CONNECT_LIMIT):
+                    self._wire = await self._connect()
+            except (FeatmillError, StoreLost, OSError) as error:
+                self._problem = f"{self._target.url}: {error or 'no connection in time'}"
+                self._connected.set()
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+                continue
+            self._problem, pause = None, _FIRST_PAUSE
+            self._connected.set()
+            await self._lost.wait()
+            self._connected.clear()
+
+    async def _connect(self) -> Wire:
+        target, loop = self._target, self._loop
+
+        def protocol() -> Wire:
+            return Wire(loop, self._lost.set)
+
+        if target.socket_path is not None:
+            transport, wire = await loop.create_unix_connection(protocol, target.socket_path)
+        else:
+            context = target.tls_context()
+            transport, wire = await loop.create_connection(
+                protocol,
+                target.host,
+                target.port,
+                ssl=context,
+                server_hostname=target.host if context is not None else None,
+            )
+        try:
+            commands = target.login_commands()
+            if commands:
+                payload = b"".join(resp(command) for command in commands)
+                for reply in await wire.ask(payload, len(commands)):
+                    if isinstance(reply, Exception):
+                        raise StoreLost("unreachable", f"the login was refused: {reply}")
+        except BaseException:
+            transport.abort()
+            raise
+        return wire
+
+
+def _give_up(future: asyncio.Future[list[Any]]) -> None:
+    if not future.done():
+        future.set_exception(StoreLost("deadline", "the store did not answer in time"))

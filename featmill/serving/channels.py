@@ -1,0 +1,116 @@
+"""The nodes the asynchronous reader reads from: one channel to each."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from featmill.errors import FeatmillError
+from featmill.online.connection import StoreKind
+from featmill.serving.channel import Channel
+from featmill.serving.store_failures import StoreLost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from featmill.online.connection import OnlineTarget
+    from featmill.online.topology import Topology
+    from featmill.serving.commands import Part
+
+#: Seconds between two looks at a store whose nodes nobody could name.
+_PAUSE = 0.1
+
+
+class Channels:
+    """A channel to each node, in the order in which `router` numbers them."""
+
+    def __init__(self, target: OnlineTarget) -> None:
+        self._target = target
+        self._topology: Topology | None = None
+        self._known: dict[str, Channel] = {}
+        self._channels: list[Channel] = []
+        self._asking: asyncio.Task[None] | None = None
+        self._problem = ""
+        self.router: Callable[[bytes], int] | None = None
+
+    async def exchange(self, parts: Sequence[Part], deadline: float) -> list[list[Any]]:
+        """Send each part to its node and wait for all replies; without parts the nodes are asked for again.
+
+        Raises:
+            StoreLost: not everything was answered by `deadline`, in the loop's time.
+        """
+        if not parts or not self._channels:
+            await self.refresh(deadline)
+        if not parts:
+            return []
+        channels = self._channels
+        try:
+            if len(parts) == 1:
+                part = parts[0]
+                return [await channels[part.node].exchange(part.payload, part.replies, deadline)]
+            return await asyncio.gather(
+                *(channels[p.node].exchange(p.payload, p.replies, deadline) for p in parts)
+            )
+        except StoreLost as lost:
+            if lost.reason == "unreachable" and self._target.kind is not StoreKind.SINGLE:
+                # The primary may be another by now; whoever asks next shall know.
+                self._ask_again()
+            raise
+
+    async def refresh(self, deadline: float) -> None:
+        """Ask again which nodes there are.
+
+        Raises:
+            StoreLost: nobody said so in time.
+        """
+        asking = self._ask_again()
+        left = deadline - asyncio.get_running_loop().time()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(asking), max(0.0, left))
+        if not asking.done():
+            raise StoreLost("deadline", f"{self._target.url}: its nodes were not named in time")
+        if not self._channels:
+            raise StoreLost("unreachable", self._problem)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._asking is not None:
+            self._asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._asking
+        for channel in self._known.values():
+            await channel.close()
+
+    def _ask_again(self) -> asyncio.Task[None]:
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.get_running_loop().create_task(self._ask())
+        return self._asking
+
+    async def _ask(self) -> None:
+        from featmill.online.topology import topology_of
+
+        try:
+            topology = self._topology
+            if topology is not None:
+                await asyncio.to_thread(topology.refresh)
+            elif self._target.kind is StoreKind.SINGLE:
+                topology = topology_of(self._target)
+            else:
+                topology = await asyncio.to_thread(topology_of, self._target)
+        except (FeatmillError, OSError) as error:
+            self._problem = str(error)
+            # Whoever comes meanwhile waits for this answer instead of asking the same again.
+            await asyncio.sleep(_PAUSE)
+            return
+        await self._take(topology)
+
+    async def _take(self, topology: Topology) -> None:
+        known, self._known = self._known, {}
+        for node in topology.nodes:
+            self._known[node.url] = known.pop(node.url) if node.url in known else Channel(node)
+        self._topology = topology
+        self.router = None if topology.is_single else topology.node_of
+        self._channels = [self._known[node.url] for node in topology.nodes]
+        for gone in known.values():
+            await gone.close()

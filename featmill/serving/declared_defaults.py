@@ -61,7 +61,7 @@ def _row(features: Mapping[int, Feature]) -> pa.RecordBatch:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         try:
-            row = connection.execute(f"SELECT {published}, {moment} FROM (SELECT {given})")
+            row = connection.sql(f"SELECT {published}, {moment} FROM (SELECT {given})")
             return row.to_arrow_table().combine_chunks().to_batches()[0]
         except duckdb.Error as error:
             names = ", ".join(feature.name for feature in features.values())

@@ -23,3 +23,11 @@ def chain(embedded, tmp_path, monkeypatch):
     with embedded.target.client() as client:
         client.flushall()
     return Chain(tmp_path, embedded.target, monkeypatch)
+
+
+@pytest.fixture
+def store(embedded):
+    """An empty store."""
+    with embedded.target.client() as client:
+        client.flushall()
+    return embedded.target

@@ -54,6 +54,12 @@ class Settings(BaseSettings):
         description="How many generations that served before stay in the store beside the live one, to go back to at "
         "once.",
     )
+    online_expiry: str | None = Field(
+        default=None,
+        pattern=r"^[0-9]{1,6}[smhd]$",
+        description="How long after its ttl an entity's key stays in the store, such as `7d`; then the store drops it "
+        "by itself. Unset = keys stay until the entity vanishes. What is answered does not depend on it.",
+    )
 
     @property
     def root(self) -> Path:
@@ -100,6 +106,11 @@ class Settings(BaseSettings):
     def served_log(self) -> Path:
         """The folder of the log of served features, where one is kept."""
         return self.home_dir / "serving" / "served"
+
+    @property
+    def served_secret(self) -> Path:
+        """What the keys in that log are hashed with; only its owner can read it."""
+        return self.home_dir / "serving" / "secret"
 
     @property
     def manifest(self) -> Path:

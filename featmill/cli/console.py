@@ -54,7 +54,7 @@ def key_values(given: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def moment(text: str) -> datetime:
+def moment(text: str, option: str = "--at") -> datetime:
     """A moment in time travel: `2026-03-05` is its midnight in UTC, anything finer needs its zone (rule 1).
 
     Raises:
@@ -66,7 +66,7 @@ def moment(text: str) -> datetime:
         found = None
     if found is None or (found.tzinfo is None and len(text) != len("2026-03-05")):
         raise UsageError(
-            f"--at: {text!r} is no moment", hint="2026-03-05, or 2026-03-05T06:30:00+00:00"
+            f"{option}: {text!r} is no moment", hint="2026-03-05, or 2026-03-05T06:30:00+00:00"
         )
     return found.replace(tzinfo=found.tzinfo or UTC).astimezone(UTC)
 

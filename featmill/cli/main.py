@@ -41,6 +41,7 @@ _COMMANDS = (
     "online",
     "promotions",
     "selection",
+    "serve",
     "snapshots",
     "train",
 )

@@ -1,0 +1,268 @@
+"""POST /features: the one route where a microsecond counts, so it is plain ASGI in front of the framework."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from featmill.errors import RequestError
+from featmill.serving.http.access import require
+from featmill.serving.http.answer_body import columns_json, rows_json
+from featmill.serving.http.refusal import RequestRefused, too_busy
+from featmill.serving.http.request_body import Asked, read_body
+
+if TYPE_CHECKING:
+    from featmill.serving.answer import FeatureVectors
+    from featmill.serving.api_keys import ApiKey
+    from featmill.serving.http.refusal import Header
+    from featmill.serving.http.server_parts import ServerParts
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Headers = Mapping[bytes, bytes]
+
+ARROW = "application/vnd.apache.arrow.stream"
+_JSON = b"application/json"
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
+_JSON_HEADER: Header = (b"content-type", _JSON)
+_ARROW_HEADER: Header = (b"content-type", ARROW.encode())
+
+
+class FeaturesRoute:
+    """Answers requests for features."""
+
+    def __init__(self, parts: ServerParts) -> None:
+        self._parts = parts
+        self._options = parts.options
+        self._in_flight = 0
+        self._id_prefix = secrets.token_hex(6)
+        self._ids = itertools.count(1)
+
+    @property
+    def in_flight(self) -> int:
+        """The requests that are being answered."""
+        return self._in_flight
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever happens the caller gets an answer with a request id."""
+        headers: Headers = dict(scope["headers"])
+        if self._parts.traces is None:
+            await self._answer(headers, receive, send)
+            return
+        with self._parts.traces.request(headers) as span:
+            span.set_attribute(
+                "http.response.status_code", await self._answer(headers, receive, send)
+            )
+
+    async def _answer(self, headers: Headers, receive: Receive, send: Send) -> int:
+        started = time.perf_counter()
+        request_id = self.request_id(headers)
+        seen = _Seen()
+        self._in_flight += 1
+        try:
+            body, kind = await self._features(headers, receive, seen)
+        except RequestError as error:
+            return await self._refuse(send, error, request_id, seen, started)
+        except Exception:
+            self._parts.log.exception("failed", request_id=request_id.decode("latin-1"))
+            return await self._refuse(send, mistake(), request_id, seen, started)
+        finally:
+            self._in_flight -= 1
+        answer = seen.answer
+        extra = [kind, (b"x-request-id", request_id)]
+        if answer is not None and answer.degraded is not None:
+            extra.append((b"x-featmill-degraded", answer.degraded.encode("latin-1", "replace")))
+        await respond(send, 200, body, extra)
+        self._note(request_id, seen, started)
+        return 200
+
+    async def _features(
+        self, headers: Headers, receive: Receive, seen: _Seen
+    ) -> tuple[bytes, Header]:
+        parts = self._parts
+        if self._in_flight > self._options.concurrency:
+            raise too_busy(503, f"{self._options.concurrency:,} requests are being answered", 1)
+        seen.key = key = parts.access.admit(headers)
+        body = await self._body(headers, receive)
+        asked = read_body(body, parts.services, self._options.entities)
+        seen.service = asked.service.name
+        require(key, asked.service)
+        form = wanted_form(headers)
+        seen.answer = answer = await self._read(asked)
+        if parts.served is not None:
+            parts.served.offer(answer)
+        if form == ARROW:
+            return _arrow(answer), _ARROW_HEADER
+        return (rows_json if asked.by_row else columns_json)(answer), _JSON_HEADER
+
+    async def _read(self, asked: Asked) -> FeatureVectors:
+        parts, name = self._parts, asked.service.name
+        as_of = self._options.as_of
+        if parts.traces is None:
+            return await parts.reader.read(name, asked.keys, asked.request, as_of=as_of)
+        with parts.traces.store_read(name) as span:
+            answer = await parts.reader.read(name, asked.keys, asked.request, as_of=as_of)
+            span.set_attribute("featmill.entities", answer.rows)
+            span.set_attribute("featmill.degraded", answer.degraded or "")
+            return answer
+
+    async def _body(self, headers: Headers, receive: Receive) -> bytes:
+        """The whole body.
+
+        Raises:
+            RequestRefused: 408 it did not come in time, 413 it is too long, 415 it is of another type.
+        """
+        limit = self._options.body_bytes
+        if headers.get(b"content-type", _JSON).partition(b";")[0].strip().lower() != _JSON:
+            raise RequestRefused(
+                415,
+                "the body is not JSON",
+                field="header.content-type",
+                expected="application/json",
+            )
+        if int(headers.get(b"content-length", b"0")) > limit:
+            raise _too_long(limit)
+        try:
+            async with asyncio.timeout(self._options.body_seconds):
+                message = await receive()
+                body: bytes = message.get("body", b"")
+                while message.get("more_body", False):
+                    message = await receive()
+                    body += message.get("body", b"")
+                    if len(body) > limit:
+                        raise _too_long(limit)
+        except TimeoutError:
+            raise RequestRefused(
+                408,
+                "the body did not come in time",
+                field="body",
+                expected=f"the whole body within {self._options.body_seconds:g} s",
+                headers=[(b"connection", b"close")],
+            ) from None
+        return body
+
+    async def _refuse(
+        self, send: Send, error: RequestError, request_id: bytes, seen: _Seen, started: float
+    ) -> int:
+        status = error.status if isinstance(error, RequestRefused) else 422
+        extra = error.headers if isinstance(error, RequestRefused) else ()
+        body = refusal_json(error, request_id)
+        await respond(send, status, body, [_JSON_HEADER, (b"x-request-id", request_id), *extra])
+        self._parts.meters.ended("/features", status, seen.service)
+        if self._options.access_log:
+            self._log(request_id, seen, started, status)
+        return status
+
+    def _note(self, request_id: bytes, seen: _Seen, started: float) -> None:
+        """Count and log an answer, after it went out."""
+        if self._options.metrics and seen.answer is not None:
+            self._parts.meters.answered(seen.answer, time.perf_counter() - started)
+        if self._options.access_log:
+            self._log(request_id, seen, started, 200)
+
+    def _log(self, request_id: bytes, seen: _Seen, started: float, status: int) -> None:
+        answer = seen.answer
+        self._parts.log.info(
+            "request",
+            request_id=request_id.decode("latin-1"),
+            status=status,
+            ms=round((time.perf_counter() - started) * 1_000, 3),
+            key=None if seen.key is None else seen.key.key_id,
+            service=seen.service,
+            rows=0 if answer is None else answer.rows,
+            degraded=None if answer is None else answer.degraded,
+        )
+
+    def request_id(self, headers: Headers) -> bytes:
+        """The caller's id where it is one, else a new one."""
+        given = headers.get(b"x-request-id")
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given
+        return b"%b-%x" % (self._id_prefix.encode(), next(self._ids))
+
+
+class _Seen:
+    """What was found out about a request before it was answered or refused."""
+
+    __slots__ = ("answer", "key", "service")
+
+    def __init__(self) -> None:
+        self.key: ApiKey | None = None
+        self.service = ""
+        self.answer: FeatureVectors | None = None
+
+
+def mistake() -> RequestRefused:
+    """500: what no request should be able to cause."""
+    return RequestRefused(500, "the server made a mistake", expected="the server's log says more")
+
+
+def wanted_form(headers: Headers) -> str:
+    """The media type to answer in: Arrow where the caller names it first, JSON otherwise.
+
+    Raises:
+        RequestRefused: 406, the caller takes neither.
+    """
+    accept = headers.get(b"accept")
+    if accept is None or accept == b"*/*" or accept == _JSON:
+        return "application/json"
+    for one in accept.decode("latin-1").split(","):
+        kind = one.partition(";")[0].strip().lower()
+        if kind in ("application/json", "*/*", "application/*"):
+            return "application/json"
+        if kind == ARROW:
+            return ARROW
+    raise RequestRefused(
+        406,
+        "there is no such form of an answer",
+        field="header.accept",
+        expected=f"application/json or {ARROW}",
+    )
+
+
+def refusal_json(error: RequestError, request_id: bytes) -> bytes:
+    """The body that says what is wrong."""
+    said = {
+        "error": error.message,
+        "field": error.field or None,
+        "expected": error.hint or None,
+        "request_id": request_id.decode("latin-1"),
+    }
+    return orjson.dumps(said)
+
+
+async def respond(send: Send, status: int, body: bytes, headers: list[Header]) -> None:
+    """Send a whole answer."""
+    headers.append((b"content-length", b"%d" % len(body)))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def _too_long(limit: int) -> RequestRefused:
+    return RequestRefused(
+        413,
+        f"the body is longer than {limit:,} bytes",
+        field="body",
+        expected=f"at most {limit:,} bytes",
+        # What is still under way would be taken for the next request.
+        headers=[(b"connection", b"close")],
+    )
+
+
+def _arrow(answer: FeatureVectors) -> bytes:
+    import pyarrow as pa
+
+    table = answer.to_arrow()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    found: bytes = sink.getvalue().to_pybytes()
+    return found

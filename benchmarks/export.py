@@ -1,39 +1,45 @@
 """The export to Redis against Feast's own materialise: same rows, same server, same bytes.
 
-    python -m benchmarks.export --entities 100000 --rounds 3
+    python -m benchmarks.export [--size s|m|l] [--entities 100000 --rounds 3] [--only featmill,pump]
 
 Each round runs the contenders one after the other, each in a process of its own, warmed up, into a
 database of its own of one embedded Valkey:
 
 - `feast`: `FeatureStore.materialize` from a Parquet file with Feast's stock Redis store;
 - `featmill`: the same file through DuckDB, in key order, and `exporters.redis.export_view`;
-- `pump`: the commands, encoded beforehand, through a bare socket. This is what `redis-cli --pipe`
-  does; the embedded server's package ships no client, so the benchmark brings its own.
+- `redis-cli`: `redis-cli --pipe` with the commands encoded beforehand, where that program is installed;
+- `pump`: the same through a bare socket of our own, for machines without it.
 
-Wall and CPU are the client process's; ratios are to Feast. At the end every hash that the first two wrote is compared.
+- `pump`: the same through a bare socket of our own, where it is not.
+featmill wrote is compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import os
+import shutil
 import subprocess
-import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.harness import (
+    Measured,
+    check_goals,
+    judged,
+    measured,
+    report,
+    run_rounds,
+    show,
+)
 from exporters.redis import ExportJob, export_view
 from featmill.contract.catalog import Feature, FeatureTable, JoinKey
 from featmill.contract.types import parse_type
@@ -46,66 +52,76 @@ from featmill.online.server import EmbeddedServer
 PROJECT = "bench"
 AS_OF = datetime(2026, 3, 1, tzinfo=UTC)
 WARM_ROWS = 200
-DATABASES = {"feast": 1, "featmill": 2, "pump": 3}
+DATABASES = {"feast": 1, "featmill": 2, "pump": 3, "redis-cli": 5}
 WARM_DATABASE = 4
 
-COLUMNS = {f"count_{i}": "BIGINT" for i in range(9)}
-COLUMNS |= {f"rate_{i}": "DOUBLE" for i in range(9)}
+COLUMNS = {f"count_{i}": "BIGINT" for i in range(10)}
+COLUMNS |= {f"rate_{i}": "DOUBLE" for i in range(10)}
 COLUMNS |= {f"name_{i}": "VARCHAR" for i in range(2)}
 
 #: Size -> (entities, rounds).
 SIZES = {"s": (10_000, 1), "m": (100_000, 3), "l": (1_000_000, 3)}
 
-Measured = dict[str, float]
+#: What one run may take: Feast needs about 2.5 minutes for a million entities.
+SECONDS = 1_200.0
 
 
-def main() -> None:
-    """Run as the parent, or as one contender of one round."""
+def main() -> int:
+    """Run as the parent, or as one contender of one round; 1 where a hash is wrong or a goal was missed."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="m")
     parser.add_argument("--entities", type=int, help="instead of the size's")
     parser.add_argument("--rounds", type=int, help="instead of the size's")
+    parser.add_argument("--only", help="these contenders, separated by commas")
     parser.add_argument("--contender", choices=DATABASES, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.contender is not None:
-        print(json.dumps(CONTENDERS[given.contender](given.work)))
-        return
+        contend(given.contender, given.work)
+        return 0
+    names = given.only.split(",") if given.only else list(DATABASES)
+    if shutil.which("redis-cli") is None and "redis-cli" in names:
+        print("redis-cli is not installed: the pump stands for it")
+        names.remove("redis-cli")
+    entities, rounds = SIZES[given.size]
+    size = given.size if given.entities is None else "other"
     with tempfile.TemporaryDirectory(prefix="featmill-bench-") as folder:
-        entities, rounds = SIZES[given.size]
-        run(Path(folder), given.entities or entities, given.rounds or rounds)
+        return run(Path(folder), names, given.entities or entities, given.rounds or rounds, size)
 
 
-def run(work: Path, entities: int, rounds: int) -> None:
+def run(work: Path, names: list[str], entities: int, rounds: int, size: str) -> int:
     """Measure every contender in every round and print what came out."""
     pq.write_table(made_up(entities), work / "measured.parquet")
     pq.write_table(made_up(WARM_ROWS), work / "warm.parquet")
+    write_encoded(work)
     server = EmbeddedServer(work / "online")
     server.start()
     try:
-        found: dict[str, list[Measured]] = {name: [] for name in DATABASES}
-        for _ in range(rounds):
-            for name in DATABASES:
-                found[name].append(one_round(work, name))
-        sums = [checksum(target_of(work, DATABASES[name])) for name in ("feast", "featmill")]
+        outcomes = run_rounds("benchmarks.export", names, work, rounds=rounds, seconds=SECONDS)
     finally:
         server.stop()
-    show(found, entities, rounds)
-    same = sums[0] == sums[1] and sums[0][0] == entities
-    print(f"bytes: {sums[0][0]} and {sums[1][0]} hashes, {'identical' if same else 'DIFFERENT'}")
-    if not same:
-        raise SystemExit(1)
+    # Where Feast did not run, there is nothing to hold ours against.
+    feast = outcomes["feast"].best if "feast" in outcomes else None
+    if feast is not None and feast.checksum is not None:
+        outcomes = judged(outcomes, feast.checksum)
+    title = f"{entities:,} entities x {len(COLUMNS)} features; best of {rounds} rounds"
+    show(title, outcomes, "feast")
+    for name, one in outcomes.items():
+        if one.best is not None:
+            print(f"{name}: {entities / one.best.wall:,.0f} entities/s")
+    is_right = all(one.verdict == "ok" for one in outcomes.values())
+    return 0 if check_goals("export", size, outcomes) and is_right else 1
 
 
-def one_round(work: Path, name: str) -> Measured:
-    """One contender into its emptied database, with what the server spent meanwhile."""
-    with target_of(work, DATABASES[name]).client(timeout=120) as client:
+def contend(name: str, work: Path) -> None:
+    """One contender into its emptied database; what it wrote is summed up where it is to be compared."""
+    target = target_of(work, DATABASES[name])
+    with target.client(timeout=120) as client:
         client.flushdb()
-        before = client.info("cpu")
-        result = in_own_process(work, name)
-        after = client.info("cpu")
-    spent = [after[key] - before[key] for key in ("used_cpu_user", "used_cpu_sys")]
-    return result | {"server": sum(spent)}
+    result = CONTENDERS[name](work)
+    if name in ("feast", "featmill"):
+        result = replace(result, checksum=checksum(target))
+    report(result)
 
 
 def made_up(entities: int) -> pa.Table:
@@ -167,31 +183,6 @@ def target_of(work: Path, database: int) -> OnlineTarget:
     return OnlineTarget(socket_path=path, db=database)
 
 
-def in_own_process(work: Path, name: str) -> Measured:
-    """Run one contender; its result is the last line it prints."""
-    command = [sys.executable, "-m", "benchmarks.export", "--contender", name, "--work", str(work)]
-    quiet = {"DO_NOT_TRACK": "1", "FEAST_USAGE": "False"}
-    done = subprocess.run(
-        command,
-        cwd=Path(__file__).resolve().parent.parent,
-        env=os.environ | quiet,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise SystemExit(f"{name} failed:\n{done.stderr}")
-    measured: Measured = json.loads(done.stdout.splitlines()[-1])
-    return measured
-
-
-def measured(action: Callable[[], object]) -> Measured:
-    """The wall and the CPU seconds an action takes this process."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    action()
-    return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
-
-
 def feast_contender(work: Path) -> Measured:
     """Feast's own materialise, after one of a small view."""
     warnings.simplefilter("ignore")
@@ -230,13 +221,13 @@ def feast_contender(work: Path) -> Measured:
     store.materialize(start, end, feature_views=["warm"])
     with target_of(work, DATABASES["feast"]).client() as client:
         client.flushdb()
-    return measured(lambda: store.materialize(start, end, feature_views=["measured"]))
+    return measured(lambda: store.materialize(start, end, feature_views=["measured"]))[0]
 
 
 def featmill_contender(work: Path) -> Measured:
     """featmill's export, after one of a small view."""
     export(work, "warm", target_of(work, WARM_DATABASE))
-    return measured(lambda: export(work, "measured", target_of(work, DATABASES["featmill"])))
+    return measured(lambda: export(work, "measured", target_of(work, DATABASES["featmill"])))[0]
 
 
 def export(work: Path, name: str, target: OnlineTarget) -> None:
@@ -258,17 +249,34 @@ def export(work: Path, name: str, target: OnlineTarget) -> None:
     export_view(target, job, rows, vanished=None)
 
 
-def pump_contender(work: Path) -> Measured:
-    """The same commands, encoded beforehand, through a bare socket."""
+def write_encoded(work: Path) -> None:
+    """The commands of the measured rows, as a file."""
     plan = plan_view(PROJECT, declared("measured"))
     rows = pq.read_table(work / "measured.parquet").sort_by("user_id").combine_chunks()
-    commands = b"".join(
-        write_commands(plan, piece).tobytes()
-        for batch in rows.to_batches()
-        for piece in pieces(batch)
-    )
+    with (work / "commands.resp").open("wb") as file:
+        for batch in rows.to_batches():
+            for piece in pieces(batch):
+                file.write(write_commands(plan, piece).tobytes())
+
+
+def redis_cli_contender(work: Path) -> Measured:
+    """The same commands, encoded beforehand, through `redis-cli --pipe`."""
+    target = target_of(work, DATABASES["redis-cli"])
+    command = ["redis-cli", "-s", str(target.socket_path), "-n", str(target.db), "--pipe"]
+
+    def piped() -> None:
+        with (work / "commands.resp").open("rb") as file:
+            subprocess.run(command, stdin=file, check=True, capture_output=True)
+
+    return measured(piped)[0]
+
+
+def pump_contender(work: Path) -> Measured:
+    """The same commands, encoded beforehand, through a bare socket."""
+    commands = (work / "commands.resp").read_bytes()
+    rows = pq.read_metadata(work / "measured.parquet").num_rows
     with Wire(target_of(work, DATABASES["pump"])) as wire:
-        return measured(lambda: pump(wire, memoryview(commands), rows.num_rows))
+        return measured(lambda: pump(wire, memoryview(commands), rows))[0]
 
 
 def pump(wire: Wire, rest: memoryview, replies: int) -> None:
@@ -283,10 +291,11 @@ CONTENDERS: dict[str, Callable[[Path], Measured]] = {
     "feast": feast_contender,
     "featmill": featmill_contender,
     "pump": pump_contender,
+    "redis-cli": redis_cli_contender,
 }
 
 
-def checksum(target: OnlineTarget) -> tuple[int, int]:
+def checksum(target: OnlineTarget) -> str:
     """How many hashes there are, and a sum over each one's key, fields and values."""
     total = count = 0
     with target.client(timeout=120) as client:
@@ -300,35 +309,8 @@ def checksum(target: OnlineTarget) -> tuple[int, int]:
                 text = repr((key, sorted(fields.items()))).encode()
                 total ^= int.from_bytes(hashlib.blake2b(text, digest_size=16).digest())
                 count += 1
-    return count, total
-
-
-def show(found: dict[str, list[Measured]], entities: int, rounds: int) -> None:
-    """Print each contender's best round, the one the machine disturbed least, and the ratios."""
-    best = {
-        name: {key: min(m[key] for m in measures) for key in ("wall", "cpu", "server")}
-        for name, measures in found.items()
-    }
-    title = f"{entities:,} entities x {len(COLUMNS)} features; best of {rounds} rounds"
-    table = Table(title=title)
-    for heading in ("", "wall s", "CPU s", "server CPU s", "rows/s", "wall ratio", "CPU ratio"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for name, result in best.items():
-        table.add_row(
-            name,
-            f"{result['wall']:.2f}",
-            f"{result['cpu']:.2f}",
-            f"{result['server']:.2f}",
-            f"{entities / result['wall']:,.0f}",
-            f"{best['feast']['wall'] / result['wall']:.1f} x",
-            f"{best['feast']['cpu'] / result['cpu']:.1f} x",
-        )
-    Console().print(table)
-    share = best["pump"]["wall"] / best["featmill"]["wall"]
-    print(
-        f"featmill reaches {share:.0%} of the bare socket pump, which stands for redis-cli --pipe"
-    )
+    return f"{count} hashes, {total:032x}"
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -107,7 +107,7 @@ def changed_commands(plan: ViewPlan, batch: pa.RecordBatch, changed: Mask) -> By
     headers, lengths = choices([b"*%d\r\n" % (4 + 2 * n) for n in range(expected[1] + 1)])
     out.ragged(headers[counts], lengths[counts])
     out.constant(bulk(b"HSET"))
-    _append_key(out, plan, batch)
+    append_key(out, plan, batch)
     out.constant(bulk(plan.time_field))
     append_event_time(out, batch.column(plan.event_time), plan.event_time)
     for place, feature in enumerate(plan.features):
@@ -158,7 +158,7 @@ def _command(plan: ViewPlan, batch: pa.RecordBatch, name: bytes, arguments: int)
     """A command per row up to and including its key."""
     out = RowBytes(batch.num_rows)
     out.constant(b"*%d\r\n%b" % (arguments, bulk(name)))
-    _append_key(out, plan, batch)
+    append_key(out, plan, batch)
     return out
 
 
@@ -181,7 +181,7 @@ def _append_feature(
     append_list(out, column, feature.kind, feature.name)
 
 
-def _append_key(out: RowBytes, plan: ViewPlan, batch: pa.RecordBatch) -> None:
+def append_key(out: RowBytes, plan: ViewPlan, batch: pa.RecordBatch) -> None:
     """Each row's key as one RESP bulk string."""
     key = _KeyBytes(plan, batch)
     if isinstance(key.lengths, int):

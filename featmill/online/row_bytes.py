@@ -258,11 +258,11 @@ def bulk_prefix(out: Slots, lengths: Lengths) -> None:
         out.ragged(_PREFIXES[:, :width][lengths], _PREFIX_LENGTHS[lengths])
         return
     out.constant(b"$")
-    out.ragged(*_decimal(lengths))
+    out.ragged(*decimal(lengths))
     out.constant(CRLF)
 
 
-def _decimal(values: Lengths) -> tuple[Bytes, Lengths]:
+def decimal(values: Lengths) -> tuple[Bytes, Lengths]:
     """Non-negative integers in decimal: a left-aligned matrix and each row's number of digits."""
     width = len(str(int(values.max(initial=0))))
     powers = 10 ** np.arange(width, dtype=np.int64)

@@ -304,7 +304,11 @@ def test_columns_decoded_together_are_those_decoded_apart(rows):
 @pytest.mark.parametrize("rows", [1, 200])
 def test_of_columns_decoded_together_the_wrong_one_is_named(rows):
     columns = [(parse_type("BIGINT"), name) for name in ("a", "b", "c")]
-    replies = [[b"\x20\x07"] * rows, [b"\x20\x07"] * (rows - 1) + [b"\x18\x07"], [None] * rows]
+    replies: list[list[bytes | None]] = [
+        [b"\x20\x07"] * rows,
+        [b"\x20\x07"] * (rows - 1) + [b"\x18\x07"],
+        [None] * rows,
+    ]
 
     with pytest.raises(EncodingError, match="column 'b'"):
         ColumnsDecoder(columns).values(replies)

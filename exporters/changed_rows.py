@@ -72,7 +72,7 @@ class Difference:
         self._flags = [quote(changed_column(feature.name)) for feature in table.features]
         columns = [*table.key_names, table.event_time, *(f.name for f in table.features)]
         self._columns = ", ".join([*map(quote, columns), *self._flags])
-        values = " + ".join(f"count(*) FILTER ({flag})" for flag in self._flags) or "0"
+        values = " + ".join(f"count(*) FILTER ({_FRESH} AND {flag})" for flag in self._flags) or "0"
         with translated_reads(table):
             visible.connection.execute(
                 f"CREATE OR REPLACE TABLE {_TABLE} AS {_joined_sql(table, visible, base)}"

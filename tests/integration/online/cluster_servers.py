@@ -197,6 +197,8 @@ class Cluster:
     def finish_migration(self, slot: int, source: Server, goal: Server) -> None:
         """Carry the slot's keys over and say so to everybody."""
         with source.client() as old:
+            # redis-py would make text of the keys, which they are not.
+            old.set_response_callback("CLUSTER GETKEYSINSLOT", list)
             while keys := old.execute_command("CLUSTER GETKEYSINSLOT", slot, 1000):
                 old.execute_command("MIGRATE", HOST, goal.port, "", 0, 5000, "KEYS", *keys)
         for server in (goal, source, *self.primaries):

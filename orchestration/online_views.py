@@ -11,8 +11,6 @@ from featmill.errors import NoRelease
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import pyarrow as pa
-
     from exporters.redis import ParityReport, RetiredView
     from exporters.redis.job import ExportJob
     from exporters.rows import VisibleRows
@@ -27,7 +25,10 @@ Step = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class ExportedView:
-    """What the export of one view came to; `unchanged` says the store held its snapshot already."""
+    """What the export of one view came to; `unchanged` says the store held its snapshot already.
+
+    `changed` is how many rows differed from what was online; None where every row was written, and `reason` says why.
+    """
 
     view: str
     snapshot_id: str
@@ -38,6 +39,8 @@ class ExportedView:
     seconds: float
     resumed_from: int
     unchanged: bool
+    changed: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,7 @@ class ViewWrite:
 
 def write_view(write: ViewWrite, on_step: Step | None) -> ExportedView:
     """Make the store hold the view's rows and no others of it."""
+    from exporters.changed_rows import row_source
     from exporters.redis import export_view
     from exporters.rows import visible_rows
 
@@ -175,18 +179,9 @@ def write_view(write: ViewWrite, on_step: Step | None) -> ExportedView:
         job = _job(write, visible)
         if write.before is not None and not _is_written(step.target, job):
             write.before()
-
-        def vanished(ids: tuple[str, ...]) -> pa.RecordBatchReader:
-            known = step.registry.lake.snapshots(table.name)
-            return visible.vanished([s for s in known if s.snapshot_id in ids])
-
-        result = export_view(
-            step.target,
-            job,
-            visible.reader(),
-            vanished=vanished,
-            on_progress=counting(on_step, table, visible.count),
-        )
+        rows = row_source(visible, table, step.registry)
+        on_rows = counting(on_step, table, visible.count)
+        result = export_view(step.target, job, rows, on_progress=on_rows)
     return ExportedView(
         view=table.name,
         snapshot_id=snapshot.snapshot_id,
@@ -197,6 +192,8 @@ def write_view(write: ViewWrite, on_step: Step | None) -> ExportedView:
         seconds=result.seconds,
         resumed_from=result.resumed_from,
         unchanged=result.unchanged,
+        changed=result.changed,
+        reason=result.reason,
     )
 
 
@@ -272,6 +269,7 @@ def _job(write: ViewWrite, visible: VisibleRows) -> ExportJob:
         content=visible.content,
         holds=visible.holds,
         force=write.force,
+        epoch=write.epoch,
     )
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from featmill import clock
 from featmill.errors import OnlineError
-from featmill.online.connection import translated_errors
+from featmill.online.refusals import translated_errors
 from featmill.online.serving_state import (
     PublishMode,
     ServedView,

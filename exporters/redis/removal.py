@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from exporters.redis.generations import drop_generation
 from exporters.redis.retire import are_entities
-from featmill.online.connection import translated_errors
 from featmill.online.live import live_key
 from featmill.online.pipeline import Pipeline
+from featmill.online.refusals import translated_errors
 from featmill.online.row_bytes import CRLF, RowBytes, binary_lengths, bulk, bulk_prefix
 from featmill.online.serving_state import (
     claim_removal,
@@ -26,6 +26,7 @@ from featmill.online.serving_state import (
     removal_field,
     serving_key,
 )
+from featmill.online.topology import topology_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -83,7 +84,7 @@ def remove_generation(
 def _pages(target: OnlineTarget, rows_project: str) -> Iterator[int]:
     """Remove, node by node; after each page how many entities it had."""
     pattern = b"*" + re.sub(rb"([*?\[\]\\])", rb"\\\1", rows_project.encode())
-    for node in _nodes(target):
+    for node in topology_of(target).nodes:
         cursor = -1
         with (
             translated_errors(node),
@@ -102,10 +103,6 @@ def _pages(target: OnlineTarget, rows_project: str) -> Iterator[int]:
                     pipeline.finish()
                     _rest(begun)
                 yield len(keys)
-
-
-def _nodes(target: OnlineTarget) -> tuple[OnlineTarget, ...]:
-    return (target,)
 
 
 def _unlink_commands(keys: pa.LargeBinaryArray) -> Bytes:

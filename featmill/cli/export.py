@@ -11,12 +11,13 @@ from featmill.cli import console
 from featmill.cli.console import ProjectDir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from rich.progress import Progress, TaskID
 
     from featmill.settings import Settings
     from orchestration.online_steps import Exported, Verified
+    from orchestration.online_views import ExportedView
 
 ReleaseId = Annotated[
     str | None, typer.Option("--release", help="The release; default the newest.")
@@ -39,6 +40,7 @@ def export(
 ) -> None:
     """Put a release online: Redis in Feast's own bytes, and the Feast repository that reads it.
 
+    In generation mode it is written and proven beside what serves; [bold]featmill promote[/] then makes it serve.
     A killed export is resumed by running it again.
     """
     from featmill.settings import load_settings
@@ -61,7 +63,7 @@ def run_export(
 
     with console.progress() as shown:
         return online_steps.export(
-            settings, release, _bars(shown, "online"), force=force, with_feast=with_feast
+            settings, release, step_bars(shown, "online"), force=force, with_feast=with_feast
         )
 
 
@@ -70,16 +72,35 @@ def run_verify(settings: Settings, release: str | None = None) -> Verified:
     from orchestration import online_steps
 
     with console.progress() as shown:
-        return online_steps.verify(settings, release, _bars(shown, "verify"))
+        return online_steps.verify(settings, release, step_bars(shown, "verify"))
 
 
 def show_export(done: Exported) -> None:
     """Print what went online and how fast."""
-    table = Table(title=f"Online: release {done.release_id}", title_justify="left")
+    title = "Online" if done.is_live else "Written and proven beside what serves"
+    console.out.print(views_table(f"{title}: release {done.release_id}", done.views))
+    if not done.is_live:
+        console.out.print(
+            f"featmill promote --release {done.release_id} makes it serve", highlight=False
+        )
+    for gone in done.retired:
+        console.out.print(
+            f"retired {gone.view}: {gone.entities:,} entities, no longer declared online",
+            highlight=False,
+        )
+    if done.absent:
+        console.out.print(f"not in this release: {', '.join(done.absent)}", highlight=False)
+    if done.feast_services:
+        console.out.print(f"Feast serves: {', '.join(done.feast_services)}", highlight=False)
+
+
+def views_table(title: str, views: Sequence[ExportedView]) -> Table:
+    """What was written of each view."""
+    table = Table(title=title, title_justify="left")
     table.add_column("view")
     for column in ("entities", "written", "deleted", "MB", "seconds", "entities/s"):
         table.add_column(column, justify="right")
-    for view in done.views:
+    for view in views:
         rate = "unchanged" if view.unchanged else f"{view.written / max(view.seconds, 1e-9):,.0f}"
         resumed = f" (resumed at {view.resumed_from:,})" if view.resumed_from else ""
         table.add_row(
@@ -91,16 +112,7 @@ def show_export(done: Exported) -> None:
             f"{view.seconds:.2f}",
             rate,
         )
-    console.out.print(table)
-    for gone in done.retired:
-        console.out.print(
-            f"retired {gone.view}: {gone.entities:,} entities, no longer declared online",
-            highlight=False,
-        )
-    if done.absent:
-        console.out.print(f"not in this release: {', '.join(done.absent)}", highlight=False)
-    if done.feast_services:
-        console.out.print(f"Feast serves: {', '.join(done.feast_services)}", highlight=False)
+    return table
 
 
 def show_verify(found: Verified) -> None:
@@ -122,7 +134,7 @@ def show_verify(found: Verified) -> None:
         console.out.print(f"not in this release: {', '.join(found.absent)}", highlight=False)
 
 
-def _bars(shown: Progress, what: str) -> Callable[[str, int, int], None]:
+def step_bars(shown: Progress, what: str) -> Callable[[str, int, int], None]:
     bars: dict[str, TaskID] = {}
 
     def on_step(view: str, rows: int, total: int) -> None:

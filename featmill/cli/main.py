@@ -39,6 +39,7 @@ _COMMANDS = (
     "leakage",
     "maintenance",
     "online",
+    "promote",
     "promotions",
     "selection",
     "serve",

@@ -41,11 +41,8 @@ def stop(project_dir: ProjectDir = None) -> None:
 
 
 def status(project_dir: ProjectDir = None) -> None:
-    """Show whether it runs, where, what it holds, and which snapshot each view serves."""
-    settings = _settings(project_dir)
-    if settings.redis_url is None:
-        _show(_server(settings))
-    _show_live(settings)
+    """Show whether it runs, where and what it holds; [bold]featmill live[/] shows what it serves."""
+    _show(_server(_settings(project_dir)))
 
 
 def _settings(project_dir: ProjectDir) -> Settings:
@@ -75,38 +72,4 @@ def _show(server: EmbeddedServer) -> None:
         table.add_row("keys", f"{found.keys or 0:,}")
         table.add_row("memory", f"{(found.memory_bytes or 0) / 1e6:,.1f} MB")
         table.add_row("up for", f"{found.uptime_seconds or 0:,} s")
-    console.out.print(table)
-
-
-def _show_live(settings: Settings) -> None:
-    from featmill.online.connection import OnlineTarget
-    from featmill.online.live import read_live
-    from featmill.online.server import EmbeddedServer
-    from orchestration import tasks
-
-    if settings.redis_url is not None:
-        target = OnlineTarget.from_url(settings.redis_url)
-    else:
-        server = EmbeddedServer(settings.online_dir)
-        if not server.status().running:
-            return
-        target = server.target
-    catalog = tasks.load_catalog(settings)
-    table = Table(
-        "view",
-        "serves snapshot",
-        "release",
-        "entities",
-        "state",
-        title="Live",
-        title_justify="left",
-    )
-    for tenant in sorted({t.tenant for t in catalog.tables}):
-        for view, record in sorted(read_live(target, catalog.feast_project(tenant)).items()):
-            state = (
-                "complete"
-                if record.is_complete
-                else f"incomplete: row {record.position:,} of {record.rows:,}"
-            )
-            table.add_row(view, record.snapshot_id, record.release_id, f"{record.rows:,}", state)
     console.out.print(table)

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from featmill import clock
 from featmill.errors import OnlineError, OnlineRefused
-from featmill.online.connection import translated_errors
+from featmill.online.refusals import translated_errors
 
 if TYPE_CHECKING:
     from featmill.online.connection import OnlineTarget

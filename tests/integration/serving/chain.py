@@ -5,12 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import duckdb
+import pyarrow as pa
 
+from exporters.redis.generations import read_generations
+from exporters.redis.retire import are_entities
 from featmill.contract.catalog import Catalog
+from featmill.online.codec import redis_keys
+from featmill.online.decode import value_text
+from featmill.online.plan import plan_view
+from featmill.online.serving_state import PublishMode, read_state
 from featmill.settings import Settings
+from featmill.warehouse import promotions
 from featmill.warehouse.model import Snapshot
 from featmill.warehouse.registry import open_registry
-from orchestration import online_steps
+from orchestration import online_steps, promotion
 from tests.unit.online.tables import feature_table
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -90,6 +98,43 @@ class Chain:
 
     def verify(self, release_id=None):
         return online_steps.verify(self.settings, release_id)
+
+    def promote(self, release_id=None, *, mode="generation", again=False):
+        wanted = promotion.Wanted(release_id, PublishMode(mode), again=again, with_feast=False)
+        return promotion.promote_as(self.settings, wanted)
+
+    def rollback(self, release_id=None):
+        return promotion.rollback(self.settings, release_id)
+
+    def serving(self, project="shop"):
+        """The serving state of a Feast project."""
+        return read_state(self.target, project)
+
+    def served(self, number, *, project="shop", table=CLICKS):
+        """What a reader that follows the pointer finds of one entity: the values as text, None where it is missing."""
+        state = self.serving(project)
+        plan = plan_view(state.rows_project, table)
+        entity = pa.record_batch({"user_id": pa.array([number], pa.int64())})
+        with self.target.client() as client:
+            values = client.hmget(redis_keys(plan, entity)[0].as_py(), plan.fields)
+        if values[-1] is None:
+            return None
+        return tuple(value_text(value) for value in values[:-1])
+
+    def generations(self, project="shop"):
+        """Rows project -> (release, state) of every generation."""
+        found = read_generations(self.target, project, self.serving(project))
+        return {name: (known.release_id, known.state.value) for name, known in found.items()}
+
+    def entities(self, rows_project):
+        """How many entities the store holds under a rows project."""
+        with self.target.client() as client:
+            keys = pa.array(list(client.scan_iter(count=10_000)), pa.large_binary())
+        return int(are_entities(rows_project, keys).sum())
+
+    def ledger(self):
+        """Kind and release of every entry, oldest first."""
+        return [(entry.kind, entry.release_id) for entry in promotions.ledger(self.registry.lake)]
 
     def view(self, exported, name="clicks"):
         """What became of one view."""

@@ -196,7 +196,7 @@ def apply_feast(settings: Settings, step: OnlineRelease) -> tuple[str, ...]:
     for tenant in sorted({table.tenant for table in catalog.tables}):
         place = FeastProject(tenant, rows[catalog.feast_project(tenant)])
         write_repository(
-            settings, catalog, released, step.target.feast_connection_string(), place=place
+            settings, catalog, released, step.target.feast_online_config(), place=place
         )
         services += apply(settings, tenant=tenant).services
     return tuple(services)

@@ -28,17 +28,22 @@ class ApplyResult:
 
 
 def apply(settings: Settings, *, tenant: str = "default") -> ApplyResult:
-    """Apply a tenant's repository; what it does not declare any more is deleted from the registry.
+    """Apply a tenant's repositories; what they do not declare any more is deleted from their registries.
 
-    The registry changes in one step: Feast rewrites its file in place, so it is given a copy, which
+    A registry changes in one step: Feast rewrites its file in place, so it is given a copy, which
     then replaces the registry whole. Online data is not touched.
 
     Raises:
         UsageError: Feast is not installed, or the repository has not been written.
-        ContractError: Feast refused what the repository declares; the registry stays as it was.
-        SettingError: the folder cannot be written.
+        ContractError: Feast refused what a repository declares; its registry stays as it was.
+        SettingError: a folder cannot be written.
     """
-    folder = repository_folder(settings, tenant)
+    result = _apply_folder(repository_folder(settings, tenant))
+    _apply_folder(repository_folder(settings, tenant, is_stock=True))
+    return result
+
+
+def _apply_folder(folder: Path) -> ApplyResult:
     with quiet_feast(folder), locked(folder):
         registry = folder / REGISTRY_FILE
         beside = folder / f".{REGISTRY_FILE}.{uuid4().hex}"
@@ -82,7 +87,8 @@ def _apply(folder: Path, registry: Path) -> ApplyResult:
 
 def _load(definitions: Path) -> Any:  # noqa: ANN401 - Feast's RepoContents, which is not typed
     """What the definitions declare. Run, not imported: a second apply must see a new file."""
-    from feast import Entity, FeatureService, FeatureView, FileSource, Project
+    from feast import Entity, FeatureService, FeatureView, Project
+    from feast.data_source import DataSource
     from feast.feature_view import DUMMY_ENTITY
     from feast.repo_contents import RepoContents
 
@@ -93,7 +99,7 @@ def _load(definitions: Path) -> Any:  # noqa: ANN401 - Feast's RepoContents, whi
 
     return RepoContents(
         projects=of(Project),
-        data_sources=of(FileSource),
+        data_sources=of(DataSource),
         entities=[*of(Entity), DUMMY_ENTITY],
         feature_views=of(FeatureView),
         on_demand_feature_views=[],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,8 +10,6 @@ from featmill.contract.catalog import Catalog, FeatureService, FeatureTable, Joi
 from featmill.contract.types import FeatureType
 from featmill.errors import ContractError
 from featmill.warehouse.model import Snapshot
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +90,6 @@ def declare(
     entities = declare_entities(tables)
     views = []
     for table in tables:
-        _warn_of_limits(table)
         snapshots = sorted(released.get(table.name, ()), key=lambda s: (s.as_of, s.published_at))
         newest = snapshots[-1].snapshot_id if snapshots else None
         views.append(ViewDeclaration(table, entities[table.name], newest))
@@ -199,22 +195,3 @@ def _declare_services(
             )
         )
     return tuple(found)
-
-
-def _warn_of_limits(table: FeatureTable) -> None:
-    """Say what Feast's DuckDB store will refuse; online reads work, so it is no reason to stop."""
-    ttl = table.ttl
-    if ttl is not None and ttl.days and (ttl.seconds or ttl.microseconds):
-        logger.warning(
-            "%s: Feast's get_historical_features refuses a ttl of %s: it takes whole days, or less "
-            "than one day",
-            table.name,
-            ttl,
-        )
-    lost = [feature.name for feature in table.features if feature.name.endswith("_y")]
-    if lost:
-        logger.warning(
-            "%s: Feast's get_historical_features loses features whose names end in _y: %s",
-            table.name,
-            ", ".join(lost),
-        )

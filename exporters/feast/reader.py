@@ -1,4 +1,4 @@
-"""Reading one vector through the stock Feast SDK: proof that Feast's clients can."""
+"""Reading one vector through Feast with nothing of ours in between: proof that Feast's own clients can."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def online_vector(
         ContractError: Feast refused the request.
         OnlineUnreachable: the online store does not answer.
     """
-    folder = repository_folder(settings, tenant)
+    folder = repository_folder(settings, tenant, is_stock=True)
     with quiet_feast(folder):
         if not (folder / REGISTRY_FILE).is_file():
             raise UsageError(

@@ -1,19 +1,27 @@
-"""The text of the two files of a Feast repository: `definitions.py` and `feature_store.yaml`."""
+"""The texts of a Feast repository: `definitions.py`, `tables.json` and `feature_store.yaml`."""
 
 from __future__ import annotations
 
 import io
+import json
 import re
+from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 from exporters.feast.declarations import Declarations, EntityDeclaration, ServiceDeclaration
-from featmill.warehouse.lake import PUBLISHED_AT_COLUMN
 
 REGISTRY_FILE = "registry.db"
+TABLES_FILE = "tables.json"
+
+_PLUGINS = "exporters.feast.plugins"
 
 
-def render_definitions(declarations: Declarations) -> str:
-    """Python that declares everything, for people to read and for `feast apply` to run."""
+def render_definitions(declarations: Declarations, *, is_stock: bool = False) -> str:
+    """Python that declares everything, for people to read and for `feast apply` to run.
+
+    `is_stock` declares views without a source: what is online then needs nothing but Feast to be read.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -27,28 +35,55 @@ def render_definitions(declarations: Declarations) -> str:
     environment.filters["py"] = _python_literal
     template = environment.get_template("definitions.py.j2")
     return template.render(
-        d=declarations, names=_variables(declarations), published_at=PUBLISHED_AT_COLUMN
+        d=declarations,
+        names=_variables(declarations),
+        tables_file=TABLES_FILE,
+        is_stock=is_stock,
     )
 
 
-def render_settings(project: str, connection_string: str) -> str:
-    """Feast's `feature_store.yaml`."""
+def render_tables(declarations: Declarations) -> str:
+    """Each view's feature table as the contract declares it, as JSON."""
+    tables = {view.table.name: view.table.model_dump(mode="json") for view in declarations.views}
+    return json.dumps(tables, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def render_settings(
+    project: str, online_store: Mapping[str, Any], *, is_stock: bool = False
+) -> str:
+    """Feast's `feature_store.yaml`.
+
+    `online_store` is the store as `OnlineTarget.feast_online_config` gives it; `is_stock` leaves out our plug-ins.
+    """
     from ruamel.yaml import YAML
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-    document = {
+    connection_string = DoubleQuotedScalarString(online_store["connection_string"])
+    # featmill writes and removes the rows online; `feast apply` must not delete any.
+    online = {
+        **online_store,
+        "connection_string": connection_string,
+        "full_scan_for_deletion": False,
+    }
+    document: dict[str, Any] = {
         "project": project,
         "provider": "local",
         "registry": REGISTRY_FILE,
-        "online_store": {
-            "type": "redis",
-            "connection_string": DoubleQuotedScalarString(connection_string),
-            # featmill writes and removes the rows online; `feast apply` must not delete any.
-            "full_scan_for_deletion": False,
-        },
-        "offline_store": {"type": "duckdb"},
+        "online_store": online,
         "entity_key_serialization_version": 3,
     }
+    if not is_stock:
+        online["type"] = f"{_PLUGINS}.online_store.FeatmillOnlineStore"
+        document |= {
+            "offline_store": {
+                "type": f"{_PLUGINS}.offline_store.FeatmillOfflineStore",
+                "home": "..",
+                "defaults": False,
+            },
+            "batch_engine": {"type": f"{_PLUGINS}.compute_engine.FeatmillComputeEngine"},
+            # A time without a zone shall reach our store as it is, to be refused (rule 1).
+            "coerce_tz_aware": False,
+        }
     writer = YAML()
     writer.width = 10_000  # a connection string is one line
     text = io.StringIO(

@@ -1,7 +1,7 @@
-"""Writing the Feast repository: links to the data, `definitions.py` and `feature_store.yaml`.
+"""Writing the Feast repositories of a tenant: `definitions.py`, what it reads, and `feature_store.yaml`.
 
-The order keeps a reader whole at every moment: first the data, then what describes it. Each file is
-written beside itself and renamed, so no reader sees half of one.
+Each file is written beside itself and renamed, so no reader sees half of one. Neither repository holds data: rows come
+from the lake and from the online store.
 """
 
 from __future__ import annotations
@@ -10,12 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from exporters.feast.declarations import declare
-from exporters.feast.render import render_definitions, render_settings
-from exporters.feast.snapshot_links import SnapshotLinks
+from exporters.feast.declarations import Declarations, declare
+from exporters.feast.render import (
+    TABLES_FILE,
+    render_definitions,
+    render_settings,
+    render_tables,
+)
 from featmill.errors import SettingError
 from featmill.settings import Settings
 
@@ -33,56 +37,67 @@ _EVERYONE, _OWNER_ONLY = 0o666, 0o600
 
 @dataclass(frozen=True, slots=True)
 class FeastProject:
-    """A tenant, and the project name that Feast shall read it under: that in the keys of the rows that serve.
+    """A tenant, and the project name in the keys of the rows that serve; None is the tenant's own.
 
-    Feast follows no pointer: where generations serve, the name changes with each promotion. None is the tenant's own.
+    Feast's own store follows no pointer: where generations serve, the name it must ask for changes with each promotion.
     """
 
     tenant: str = "default"
     name: str | None = None
 
 
-def repository_folder(settings: Settings, tenant: str = "default") -> Path:
-    """A tenant's Feast repository. Not one below another: Feast runs every Python file it finds."""
+def repository_folder(
+    settings: Settings, tenant: str = "default", *, is_stock: bool = False
+) -> Path:
+    """A tenant's Feast repository. Not one below another: Feast runs every Python file it finds.
+
+    `is_stock` is the one for a Feast without our plug-ins.
+    """
     folder = settings.feast_repository
-    return folder if tenant == "default" else folder.with_name(f"{folder.name}_{tenant}")
+    name = f"{folder.name}-stock" if is_stock else folder.name
+    return folder.with_name(name if tenant == "default" else f"{name}_{tenant}")
 
 
 def write_repository(
     settings: Settings,
     catalog: Catalog,
     released: Mapping[str, Sequence[Snapshot]],
-    connection_string: str,
+    online_store: Mapping[str, Any],
     *,
     place: FeastProject = FeastProject(),
-) -> Path:
-    """Write one tenant's Feast repository and return its folder.
+) -> tuple[Path, Path]:
+    """Write one tenant's two Feast repositories: with our plug-ins, and for a Feast that knows nothing of featmill.
 
-    `released` holds each table's released snapshots, as `Registry.released_snapshots` gives them;
-    `connection_string` is the online store as `OnlineTarget.feast_connection_string` gives it.
+    `released` holds each table's released snapshots, as `Registry.released_snapshots` gives them; `online_store` is the
+    online store as `OnlineTarget.feast_online_config` gives it.
 
     Raises:
         ContractError: the contract declares what Feast cannot express.
-        LakeError: a released snapshot cannot be read, or its links cannot be written.
-        SettingError: the folder cannot be written.
+        SettingError: a folder cannot be written.
     """
     declarations = declare(catalog, released, place.tenant)
-    if place.name is not None:
-        declarations = replace(declarations, project=place.name)
-    folder = repository_folder(settings, place.tenant)
+    # Our store follows the pointer; Feast's own reads the rows under the name they have now.
+    as_rows = replace(declarations, project=place.name or declarations.project)
+    folders = (
+        repository_folder(settings, place.tenant),
+        repository_folder(settings, place.tenant, is_stock=True),
+    )
+    for folder, declared in zip(folders, (declarations, as_rows), strict=True):
+        _write_folder(folder, declared, online_store, is_stock=folder == folders[1])
+    return folders
+
+
+def _write_folder(
+    folder: Path, declarations: Declarations, online_store: Mapping[str, Any], *, is_stock: bool
+) -> None:
+    """The files of one repository: first what the definitions read."""
+    secret = "password" in str(online_store["connection_string"])
     with locked(folder):
-        links = SnapshotLinks(folder)
-        for view in declarations.views:
-            links.publish(view.table, released.get(view.table.name, ()))
-        _write(folder / DEFINITIONS_FILE, render_definitions(declarations))
-        text = render_settings(declarations.project, connection_string)
-        _write(
-            folder / SETTINGS_FILE,
-            text,
-            mode=_OWNER_ONLY if "password=" in connection_string else _EVERYONE,
-        )
-        links.keep_only(view.table.name for view in declarations.views)
-    return folder
+        if not is_stock:
+            _write(folder / TABLES_FILE, render_tables(declarations))
+        _write(folder / DEFINITIONS_FILE, render_definitions(declarations, is_stock=is_stock))
+        text = render_settings(declarations.project, online_store, is_stock=is_stock)
+        _write(folder / SETTINGS_FILE, text, mode=_OWNER_ONLY if secret else _EVERYONE)
 
 
 @contextmanager

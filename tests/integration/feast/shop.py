@@ -103,6 +103,50 @@ RISK = service("risk", "customers:orders", "customers:spent", "prices:discount")
 SHOP = catalog(CUSTOMERS, SHELVES, PRICES, services=(RISK,))
 
 
+HOUR = timedelta(hours=1)
+EVERYTHING = ["customers:orders", "customers:city"]
+PRICE_ROWS = "SELECT 'north' AS shop, 7::BIGINT AS customer_id, 0.5::DOUBLE AS discount"
+SHELF_ROWS = (
+    "SELECT 'north' AS shop, 3::INTEGER AS shelf, 9::BIGINT AS sold, [1, 2]::BIGINT[] AS sizes"
+)
+NOWHERE = {"type": "redis", "connection_string": "localhost:1"}
+
+
+def customers(*rows):
+    """Rows of `(customer_id, orders, city)`; what else there is follows from them."""
+    values = ", ".join(f"({c}, {o}, {'NULL' if t is None else repr(t)})" for c, o, t in rows)
+    return (
+        "SELECT customer_id::BIGINT AS customer_id, orders::INTEGER AS orders, "
+        "(orders * 1.25)::DECIMAL(12, 2) AS spent, DATE '2026-01-31' AS first_on, "
+        "TIMESTAMPTZ '2026-02-01 10:00:00+00' AS last_at, city::VARCHAR AS city, "
+        f"orders < 2 AS is_new FROM (VALUES {values}) AS v(customer_id, orders, city)"
+    )
+
+
+def export(settings, warehouse, declared=SHOP, online=NOWHERE, **more):
+    """Write and apply both repositories; the one with our plug-ins, and what was applied."""
+    from exporters.feast.apply import apply
+    from exporters.feast.repository import write_repository
+
+    folder, _ = write_repository(settings, declared, warehouse.released(), online, **more)
+    return folder, apply(settings)
+
+
+def open_feast(folder):
+    from feast import FeatureStore
+
+    return FeatureStore(repo_path=str(folder))
+
+
+def history(store, rows, features=EVERYTHING, **options):
+    """Point-in-time features for `(customer_id, moment)` rows, by these two."""
+    import pandas as pd
+
+    spine = pd.DataFrame(rows, columns=["customer_id", "event_timestamp"])
+    table = store.get_historical_features(entity_df=spine, features=features, **options).to_arrow()
+    return {(r.pop("customer_id"), r.pop("event_timestamp")): r for r in table.to_pylist()}
+
+
 class Warehouse:
     """Writes snapshots as the publisher does, and releases them."""
 

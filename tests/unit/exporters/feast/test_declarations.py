@@ -124,24 +124,3 @@ def test_a_service_stays_with_its_tenant():
     assert declare(catalog(CUSTOMERS, other, services=(ours,)), {}, "acme").services == ()
     with pytest.raises(ContractError, match="both reads prices, which is not in its Feast project"):
         declare(catalog(CUSTOMERS, other, services=(both,)), {}, "default")
-
-
-@pytest.mark.parametrize(
-    ("ttl", "is_refused"),
-    [
-        (timedelta(days=2), False),
-        (timedelta(hours=23, minutes=59), False),
-        (timedelta(hours=36), True),
-        (timedelta(days=1, microseconds=1), True),
-    ],
-)
-def test_a_ttl_that_feast_refuses_is_said(caplog, ttl, is_refused):
-    declare(catalog(CUSTOMERS.model_copy(update={"ttl": ttl})), {}, "default")
-
-    assert ("refuses a ttl" in caplog.text) is is_refused
-
-
-def test_a_feature_that_feast_loses_is_said(caplog):
-    declare(catalog(table("t", {"id": "BIGINT"}, {"pay_y": "BIGINT"})), {}, "default")
-
-    assert "loses features whose names end in _y: pay_y" in caplog.text

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 
 import pytest
 from ruamel.yaml import YAML
 
 from exporters.feast.declarations import declare
-from exporters.feast.render import render_definitions, render_settings
+from exporters.feast.render import render_definitions, render_settings, render_tables
+from featmill.contract.catalog import FeatureTable
 from tests.integration.feast.shop import CUSTOMERS, SHOP, catalog, service, table
 
 
@@ -35,7 +37,7 @@ def test_definitions_are_readable_python():
     assert "ttl=timedelta(days=2)," in text
     assert "customers_view[['orders', 'spent']]," in text
     assert assigned(text) == [
-        "DATA",
+        "TABLES",
         "project",
         "customer_entity",
         "shelf_entity",
@@ -68,7 +70,23 @@ def test_definitions_hold_up_against_any_name_and_text():
 
 
 def test_an_empty_project_is_python_too():
-    assert assigned(render_definitions(declare(catalog(), {}, "default"))) == ["DATA", "project"]
+    assert assigned(render_definitions(declare(catalog(), {}, "default"))) == ["TABLES", "project"]
+
+
+def test_stock_definitions_name_nothing_of_ours():
+    text = render_definitions(declare(SHOP, {}, "default"), is_stock=True)
+
+    assert "exporters" not in text
+    assert text.count("source=None,") == 3
+    assert "customers_view_source" not in assigned(text)
+
+
+def test_the_tables_are_those_of_the_contract():
+    found = json.loads(render_tables(declare(SHOP, {}, "default")))
+
+    assert {n: FeatureTable.model_validate(t) for n, t in found.items()} == {
+        t.name: t for t in SHOP.tables
+    }
 
 
 @pytest.mark.parametrize(
@@ -76,7 +94,8 @@ def test_an_empty_project_is_python_too():
     ["localhost:6379,db=0", 'h:1,password="a: #\\"b\'$HOME${HOME}",ssl=true,' + "x" * 200],
 )
 def test_settings_hold_the_connection_string_to_the_letter(connection_string):
-    text = render_settings("shop", connection_string)
+    online = {"type": "redis", "redis_type": "redis_cluster"}
+    text = render_settings("shop", online | {"connection_string": connection_string})
 
     # Feast expands variables in the text before it parses it.
     found = YAML(typ="safe").load(os.path.expandvars(text))
@@ -85,11 +104,31 @@ def test_settings_hold_the_connection_string_to_the_letter(connection_string):
         "provider": "local",
         "registry": "registry.db",
         "online_store": {
-            "type": "redis",
+            "type": "exporters.feast.plugins.online_store.FeatmillOnlineStore",
+            "redis_type": "redis_cluster",
             "connection_string": connection_string,
             "full_scan_for_deletion": False,
         },
-        "offline_store": {"type": "duckdb"},
+        "entity_key_serialization_version": 3,
+        "offline_store": {
+            "type": "exporters.feast.plugins.offline_store.FeatmillOfflineStore",
+            "home": "..",
+            "defaults": False,
+        },
+        "batch_engine": {"type": "exporters.feast.plugins.compute_engine.FeatmillComputeEngine"},
+        "coerce_tz_aware": False,
+    }
+
+
+def test_stock_settings_are_feast_s_alone():
+    online = {"type": "redis", "connection_string": "localhost:1"}
+    found = YAML(typ="safe").load(render_settings("shop__g3", online, is_stock=True))
+
+    assert found == {
+        "project": "shop__g3",
+        "provider": "local",
+        "registry": "registry.db",
+        "online_store": {**online, "full_scan_for_deletion": False},
         "entity_key_serialization_version": 3,
     }
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -126,7 +127,8 @@ class Server:
 
     def client(self, **options: Any) -> Redis:
         """A client of this very server."""
-        return Redis(host=HOST, port=self.port, socket_timeout=5, **options)
+        password = self._options.get("requirepass", "").strip('"') or None
+        return Redis(host=HOST, port=self.port, password=password, socket_timeout=5, **options)
 
     def target(self) -> OnlineTarget:
         """This very server as a store."""
@@ -346,7 +348,8 @@ def running_sentinels(
 ) -> Iterator[SentinelGroup]:
     """A primary, its replicas, and sentinels that fail over after half a second of silence."""
     ports = free_ports(1 + replicas + sentinels)
-    login = {} if password is None else {"requirepass": password, "primaryauth": password}
+    quoted = f'"{password}"'
+    login = {} if password is None else {"requirepass": quoted, "primaryauth": quoted}
     with servers(directory) as start:
         primary = start("primary", ports[0], **login, **_IN_MEMORY)
         followers = [
@@ -367,7 +370,7 @@ def running_sentinels(
             )
             for place in range(sentinels)
         ]
-        shown = "" if password is None else f":{password}@"
+        shown = "" if password is None else f":{quote(password)}@"
         group = SentinelGroup([primary, *followers], watchers, shown)
         wait_until(lambda: all(_sees(w, replicas, sentinels) for w in watchers), "sentinels meet")
         yield group
@@ -382,7 +385,7 @@ def _watch(port: int, quorum: int, password: str | None) -> dict[str, str]:
         f"sentinel parallel-syncs {SERVICE}": "1",
     }
     if password is not None:
-        found[f"sentinel auth-pass {SERVICE}"] = password
+        found[f"sentinel auth-pass {SERVICE}"] = f'"{password}"'
     return found
 
 

@@ -10,12 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from featmill.errors import (
-    OnlineError,
-    OnlineRefused,
-    OnlineUnreachable,
-    SlotsMoved,
-)
+from featmill.errors import KeyTaken, OnlineError, OnlineRefused, OnlineUnreachable, SlotsMoved
 from featmill.online.codec import pieces, redis_keys, write_commands
 from featmill.online.connection import OnlineTarget, translated_errors
 from featmill.online.pipeline import Pipeline, node_name
@@ -72,7 +67,7 @@ def test_slots_are_those_the_server_computes(cluster):
     keys = [rng.bytes(size) for size in rng.integers(1, 60, 300)]
     keys += [b"{" + key[:9] + b"}" + key for key in keys] + [b"{}x", b"{a", b"a}{b}{c}", b"x{{y}}"]
     commands = b"".join(command(b"CLUSTER", b"KEYSLOT", key) for key in keys)
-    found = []
+    found: list[int] = []
 
     with Pipeline(cluster.primaries[0].target(), window=10_000) as pipeline:
         pipeline.send(commands, len(keys), found.append)
@@ -83,7 +78,7 @@ def test_slots_are_those_the_server_computes(cluster):
 
 def test_every_row_lands_on_the_node_that_holds_its_slot(cluster):
     rows = snapshot(10_000)
-    replies = []
+    replies: list[int] = []
     with Pipeline(cluster.target, window=500) as pipeline:
         send(pipeline, rows, replies.append)
         pipeline.finish()
@@ -99,7 +94,7 @@ def test_every_row_lands_on_the_node_that_holds_its_slot(cluster):
         assert len(mine) > 3_000
     assert [topology.node_of(key) for key in keys.to_pylist()[:100]] == places[:100].tolist()
     with Pipeline(cluster.target, window=500) as alone, translated_errors(cluster.target):
-        deleted = []
+        deleted: list[int] = []
         alone.send_keys(keys, partial(each_key, b"DEL"), deleted.append)
         alone.finish()
     assert deleted == [1] * 10_000
@@ -126,7 +121,7 @@ def test_a_mark_waits_for_every_node_and_nothing_waits_for_it(cluster):
     topology = topology_of(cluster.target)
     slow = cluster.primaries[1]
     mark = key_in(0)  # on the first node
-    seen = []
+    seen: list[bytes] = []
     with Pipeline(cluster.target, window=100_000, topology=topology) as pipeline:
         slow.freeze()
         try:
@@ -236,7 +231,7 @@ def test_slots_that_move_during_an_export_lose_nothing(cluster, by_hand):
     assert journal["attempts"] > 1
     with Pipeline(cluster.target, window=100_000) as pipeline:
         keys = redis_keys(PLAN, rows.combine_chunks().to_batches()[0])
-        found = []
+        found: list[int] = []
         pipeline.send_keys(keys, partial(each_key, b"EXISTS"), found.append)
         pipeline.finish()
     assert found == [1] * 20_000
@@ -266,7 +261,7 @@ def test_slots_that_never_settle_are_an_error_after_so_many_tries(cluster, monke
     key = key_in(50)
     cluster.begin_migration(50, source, goal)
     topology = topology_of(cluster.target)
-    tries = []
+    tries: list[int] = []
 
     def attempt():
         tries.append(1)

@@ -187,7 +187,7 @@ class Channel:
                 async with asyncio.timeout(_CONNECT_LIMIT):
                     self._wire = await self._connect()
             except (FeatmillError, StoreLost, OSError) as error:
-                self._problem = f"{self._target.url}: {error or 'no connection in time'}"
+                self._problem = f"{self._target.url}: {str(error) or 'no connection in time'}"
                 self._connected.set()
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
@@ -195,13 +195,17 @@ class Channel:
             self._problem, pause = None, _FIRST_PAUSE
             self._connected.set()
             await self._lost.wait()
-            self._connected.clear()
+
+    def _lose(self) -> None:
+        """Whoever comes from now on waits for the next connection."""
+        self._connected.clear()
+        self._lost.set()
 
     async def _connect(self) -> Wire:
         target, loop = self._target, self._loop
 
         def protocol() -> Wire:
-            return Wire(loop, self._lost.set)
+            return Wire(loop, self._lose)
 
         if target.socket_path is not None:
             transport, wire = await loop.create_unix_connection(protocol, target.socket_path)

@@ -135,6 +135,7 @@ def show_verify(found: Verified) -> None:
 
 
 def step_bars(shown: Progress, what: str) -> Callable[[str, int, int], None]:
+    """A bar for each view, as the steps tell of them."""
     bars: dict[str, TaskID] = {}
 
     def on_step(view: str, rows: int, total: int) -> None:

@@ -2,16 +2,20 @@
 
 from exporters.redis.export import export_view
 from exporters.redis.job import ExportJob, ExportResult
-from exporters.redis.parity import verify_view
+from exporters.redis.parity import ParityJob, compare_rows, verify_view
 from exporters.redis.report import Difference, ParityReport
 from exporters.redis.retire import RetiredView, retire_view
+from exporters.redis.sample import Sample
 
 __all__ = [
     "Difference",
     "ExportJob",
     "ExportResult",
+    "ParityJob",
     "ParityReport",
     "RetiredView",
+    "Sample",
+    "compare_rows",
     "export_view",
     "retire_view",
     "verify_view",

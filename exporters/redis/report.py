@@ -31,6 +31,10 @@ class ParityReport:
 
     `record` is what the store says is live, None if the view was never exported. `differences` are
     the first twenty of `total_differences`. A value counts as checked with its event time's.
+
+    `sampled` is the share of the entities that was looked at, None for every one of them; of a
+    sample, entities too many were not looked for. `expired` rows are past their ttl and gone from
+    the store, which is as it should be. `compared_bytes` are those of the store's answers.
     """
 
     view: str
@@ -40,6 +44,19 @@ class ParityReport:
     total_differences: int
     differences: tuple[Difference, ...]
     seconds: float
+    sampled: float | None = None
+    expired: int = 0
+    compared_bytes: int = 0
+
+    @property
+    def values_per_second(self) -> float:
+        """Values compared in a second."""
+        return self.checked_values / max(self.seconds, 1e-9)
+
+    @property
+    def megabytes_per_second(self) -> float:
+        """Millions of bytes compared in a second."""
+        return self.compared_bytes / 1e6 / max(self.seconds, 1e-9)
 
     @property
     def is_incomplete(self) -> bool:
@@ -48,11 +65,16 @@ class ParityReport:
 
     @property
     def is_equal(self) -> bool:
-        """Whether online and published are the same, by an export that has finished.
+        """Whether what was looked at is the same online and published, by an export that has finished.
 
         No row online where none is published says nothing of a view that was never exported.
         """
         return self.total_differences == 0 and self.record is not None and self.record.is_complete
+
+    @property
+    def is_proof(self) -> bool:
+        """Whether every entity was looked at, and online and published are the same: no sample is a proof."""
+        return self.is_equal and self.sampled is None
 
 
 @dataclass(slots=True)
@@ -60,6 +82,7 @@ class Findings:
     """Differences as they are found."""
 
     total: int = 0
+    expired: int = 0
     shown: list[Difference] = field(default_factory=list)
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from featmill.online.connection import translated_errors
 from featmill.online.pipeline import Pipeline
 from featmill.online.plan import KEY_TYPES
 from featmill.online.row_bytes import binary_data, binary_offsets
+from featmill.online.topology import through_moves
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,10 +27,15 @@ if TYPE_CHECKING:
 
     from featmill.online.connection import OnlineTarget
     from featmill.online.plan import ViewPlan
-    from featmill.online.row_bytes import Mask
+    from featmill.online.row_bytes import Bytes, Mask
+    from featmill.online.topology import Topology
 
 _PAGE = 10_000
 _INSERT_ROWS = 100_000
+
+#: What DuckDB may hold of the keys; the rest waits on disk.
+_MEMORY = "128MB"
+_THREADS = 2
 
 #: The type and the length, each an unsigned 32-bit integer, before each value of an entity's key.
 _HEADER = 8
@@ -43,8 +50,15 @@ class KeyLedger:
         self._plan = plan
         self._pending: list[pa.LargeBinaryArray] = []
         self._spill = tempfile.TemporaryDirectory(prefix="featmill-verify-")
-        self._duckdb = duckdb.connect(":memory:")
-        self._duckdb.execute(f"set temp_directory = '{self._spill.name}'")
+        self._pending_rows = 0
+        self._duckdb = duckdb.connect(
+            config={
+                "memory_limit": _MEMORY,
+                "threads": _THREADS,
+                "temp_directory": self._spill.name,
+                "preserve_insertion_order": False,
+            }
+        )
         self._duckdb.execute("create table expected (key blob)")
         self._duckdb.execute("create table found (key blob)")
 
@@ -63,10 +77,11 @@ class KeyLedger:
     def add(self, keys: pa.LargeBinaryArray) -> None:
         """Note keys that should be there."""
         self._pending.append(keys)
-        if sum(map(len, self._pending)) >= _INSERT_ROWS:
+        self._pending_rows += len(keys)
+        if self._pending_rows >= _INSERT_ROWS:
             self._flush()
 
-    def strays(self, target: OnlineTarget) -> Iterator[bytes]:
+    def strays(self, topology: Topology) -> Iterator[bytes]:
         """The keys that hold this view's fields and are not noted.
 
         Raises:
@@ -74,27 +89,29 @@ class KeyLedger:
             OnlineRefused: the store refused a command.
         """
         self._flush()
-        self._scan(target)
+        for node in topology.nodes:
+            self._scan(node)
         unknown = self._duckdb.sql(
             "select distinct key from found anti join expected using (key) order by key"
         ).to_arrow_reader(_PAGE)
         for batch in unknown:
             keys = batch.column(0).cast(pa.large_binary())
-            yield from keys.filter(pa.array(_holds_view(target, self._plan, keys))).to_pylist()
+            ask = partial(_holding_view, topology, self._plan, keys)
+            yield from through_moves(topology, ask, lambda: 0).to_pylist()
 
     def _flush(self) -> None:
         if self._pending:
             self._insert("expected", pa.concat_arrays(self._pending))
-            self._pending = []
+            self._pending, self._pending_rows = [], 0
 
     def _insert(self, table: str, keys: pa.LargeBinaryArray) -> None:
         self._duckdb.register("page", pa.table({"key": keys}))
         self._duckdb.execute(f"insert into {table} select key from page")
         self._duckdb.unregister("page")
 
-    def _scan(self, target: OnlineTarget) -> None:
+    def _scan(self, node: OnlineTarget) -> None:
         pattern = _literal(self._plan.key_prefix) + b"*" + _literal(self._plan.key_suffix)
-        with translated_errors(target), target.client(timeout=60) as client:
+        with translated_errors(node), node.client(timeout=60) as client:
             cursor = -1
             while cursor != 0:
                 # A page may be empty, and a key may come twice: SCAN promises no more.
@@ -128,10 +145,22 @@ def _is_of_view(plan: ViewPlan, keys: pa.LargeBinaryArray) -> Mask:
     return fits
 
 
-def _holds_view(target: OnlineTarget, plan: ViewPlan, keys: pa.LargeBinaryArray) -> list[bool]:
-    """Which keys have the view's event time: other views of the same entity share the hash."""
+def _holding_view(
+    topology: Topology, plan: ViewPlan, keys: pa.LargeBinaryArray
+) -> pa.LargeBinaryArray:
+    """The keys that have the view's event time: other views of the same entity share the hash."""
     replies: list[int] = []
-    with Pipeline(target, window=_PAGE) as pipeline:
-        pipeline.send(exists_commands(plan, keys), len(keys), replies.append)
-        pipeline.finish()
-    return [reply == 1 for reply in replies]
+    asked: list[pa.LargeBinaryArray] = []
+
+    def ask(part: pa.LargeBinaryArray) -> Bytes:
+        asked.append(part)
+        return exists_commands(plan, part)
+
+    with Pipeline(topology.target, window=_PAGE, topology=topology) as pipeline:
+        for place in range(len(topology.nodes)):
+            pipeline.send_keys(
+                keys.filter(pa.array(topology.route(keys) == place)), ask, replies.append
+            )
+            pipeline.finish()
+    known = pa.concat_arrays(asked) if asked else keys
+    return known.filter(pa.array([reply == 1 for reply in replies], pa.bool_()))

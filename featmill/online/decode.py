@@ -11,9 +11,11 @@ import struct
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from featmill.contract.types import OnlineKind
+from featmill.contract.types import FeatureType, OnlineKind
+from featmill.errors import EncodingError
+from featmill.online.one_value import value_decoder
 from featmill.online.plan import KEY_TYPES
-from featmill.online.wire_format import NANOS_TAG, SECONDS_TAG, TAGS
+from featmill.online.wire_format import LIST_TAGS, NANOS_TAG, SECONDS_TAG, TAGS
 
 if TYPE_CHECKING:
     from featmill.online.plan import ViewPlan
@@ -22,6 +24,7 @@ MISSING = "missing"
 NULL = "NULL"
 
 _KINDS = {tag: kind for kind, tag in TAGS.items()}
+_LISTS = {tag: FeatureType("", kind, is_list=True) for kind, tag in LIST_TAGS.items()}
 _KEY_KINDS = {number: kind for kind, number in KEY_TYPES.items()}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -34,8 +37,10 @@ def value_text(data: bytes | None) -> str:
         return NULL
     kind = _KINDS.get(data[0])
     try:
-        return _raw(data) if kind is None else _value(kind, data[1:])
-    except (ValueError, IndexError, struct.error, OverflowError):
+        if kind is not None:
+            return _value(kind, data[1:])
+        return next(_list(column, data) for tag, column in _LISTS.items() if data.startswith(tag))
+    except (ValueError, IndexError, struct.error, OverflowError, StopIteration, EncodingError):
         return _raw(data)
 
 
@@ -88,6 +93,20 @@ def _value(kind: OnlineKind, data: bytes) -> str:
         return "true" if number else "false"
     number = _signed(number)
     return _moment(number) if kind is OnlineKind.UNIX_TIMESTAMP else str(number)
+
+
+def _list(column: FeatureType, data: bytes) -> str:
+    return f"[{', '.join(map(_element, value_decoder(column)(data)))}]"
+
+
+def _element(value: object) -> str:
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, bytes):
+        return _raw(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value.isoformat() if isinstance(value, datetime) else repr(value)
 
 
 def _key_value(kind: OnlineKind, data: bytes) -> str:

@@ -52,6 +52,13 @@ class KeyExpiry:
     grace_us: int
     floor_us: int | None = None
 
+    def gone_before(self, now: datetime) -> int:
+        """The event time, in microseconds, at or before which a row's key may be gone by now.
+
+        Of keys that are shared a row may be past its ttl for longer; it is there or not.
+        """
+        return _micros_of(now) - self.ttl_us - self.grace_us
+
 
 def key_expiry(
     table: FeatureTable, tables: Iterable[FeatureTable], grace: timedelta | None, now: datetime

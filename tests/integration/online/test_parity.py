@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 
 import pyarrow as pa
 import pytest
 
-from exporters.redis import Difference
+from exporters.redis import Difference, ParityJob, compare_rows
+from exporters.redis.sample import chosen
+from featmill import clock
 from featmill.errors import OnlineRefused
 from featmill.online.codec import redis_keys
+from featmill.online.expiry import KeyExpiry
 from featmill.online.plan import feature_field, plan_view
 from tests.integration.online.publications import (
+    AS_OF,
     PROJECT,
     TABLE,
     dump,
@@ -170,3 +175,88 @@ def test_an_error_that_is_not_about_a_key_stops_verify(store, published, client)
 
     assert "grant" in caught.value.hint
     assert len(dump(store)) == 9_000
+
+
+def compare(store, rows, table=TABLE, **job):
+    return compare_rows(
+        store, ParityJob(PROJECT, table, **job), rows.to_reader(max_chunksize=1_000)
+    )
+
+
+def test_a_sample_finds_what_is_in_it_and_proves_nothing(store, published, client):
+    plan = plan_view(PROJECT, TABLE)
+    keys = pa.concat_arrays([redis_keys(plan, batch) for batch in published.to_batches()])
+    mask = chosen(keys, 0.1)
+    inside, outside = mask.argmax(), mask.argmin()
+    client.hset(keys[outside].as_py(), COUNT, b"\x20\x07")
+    client.hset(key_of(99_999), b"_ts:clicks", b"")
+
+    report = compare(store, published, share=0.1)
+
+    assert (report.sampled, report.checked_entities) == (0.1, mask.sum())
+    assert 800 < report.checked_entities < 1_000
+    assert (report.is_equal, report.is_proof) == (True, False)
+    assert not verify(store, published).is_proof
+
+    client.hset(keys[inside].as_py(), COUNT, b"\x20\x07")
+    assert [d.key for d in compare(store, published, share=0.1).differences] == [
+        f"user_id={inside}"
+    ]
+
+
+def test_the_report_says_how_fast_it_was(store, published):
+    report = verify(store, published)
+
+    assert report.is_proof
+    assert report.values_per_second == pytest.approx(36_000 / report.seconds)
+    replies = report.compared_bytes
+    assert 9_000 * 50 < replies < 9_000 * 70
+    assert report.megabytes_per_second == pytest.approx(replies / 1e6 / report.seconds)
+
+
+def test_a_row_that_has_expired_is_no_difference_and_one_that_has_not_is(store, client):
+    rows = snapshot(100)
+    export(store, rows)
+    age = clock.now() - AS_OF
+    client.delete(*(key_of(user) for user in range(10)))
+
+    past = KeyExpiry(int(age.total_seconds() * 1e6) - 120_000_000, 60_000_000)
+    report = compare(store, rows, expiry=past)
+    assert (report.is_proof, report.expired, report.checked_entities) == (True, 10, 100)
+
+    fresh = KeyExpiry(int(age.total_seconds() * 1e6), 60_000_000)
+    report = compare(store, rows, expiry=fresh)
+    assert (report.total_differences, report.expired) == (10, 0)
+    assert verify(store, rows).total_differences == 10
+
+    client.hset(key_of(50), COUNT, b"\x20\x07")
+    assert compare(store, rows, expiry=past).total_differences == 1, "what is there must be right"
+
+
+def test_lists_are_compared_to_the_bit_and_shown_in_words(store, client):
+    types = {"tags": "VARCHAR[]", "counts": "BIGINT[]", "scores": "DOUBLE[]", "at": "DATE[]"}
+    table = feature_table("clicks", features=types)
+    rows = pa.table(
+        {
+            "user_id": [1, 2, 3],
+            "feature_at": snapshot(3)["feature_at"],
+            "tags": pa.array([["a", ""], None, []], pa.list_(pa.string())),
+            "counts": pa.array([[1, -2], None, []], pa.list_(pa.int64())),
+            "scores": pa.array([[0.5, float("nan")], None, []], pa.list_(pa.float64())),
+            "at": pa.array([[date(2026, 3, 1)], None, []], pa.list_(pa.date32())),
+        }
+    )
+    export(store, rows, table=table)
+    assert verify(store, rows, table=table).is_proof
+
+    client.hset(key_of(1), feature_field("clicks", "tags"), b"b\x04\n\x02\xc3\xa9")
+    client.hset(key_of(2), feature_field("clicks", "counts"), b"r\x00")
+    client.hset(key_of(3), feature_field("clicks", "scores"), b"z\x03\n\x01\x00")
+    client.hset(key_of(1), feature_field("clicks", "at"), b"\x92\x01\x00")
+
+    assert verify(store, rows, table=table).differences == (
+        Difference("user_id=1", "tags", '["a", ""]', '["é"]'),
+        Difference("user_id=1", "at", "[2026-03-01T00:00:00+00:00]", "[]"),
+        Difference("user_id=2", "counts", "NULL", "[]"),
+        Difference("user_id=3", "scores", "[]", "0x7a030a0100"),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -304,7 +305,7 @@ def test_columns_decoded_together_are_those_decoded_apart(rows):
 @pytest.mark.parametrize("rows", [1, 200])
 def test_of_columns_decoded_together_the_wrong_one_is_named(rows):
     columns = [(parse_type("BIGINT"), name) for name in ("a", "b", "c")]
-    replies: list[list[bytes | None]] = [
+    replies: list[list[Any]] = [
         [b"\x20\x07"] * rows,
         [b"\x20\x07"] * (rows - 1) + [b"\x18\x07"],
         [None] * rows,

@@ -115,7 +115,9 @@ def _quotient(fits: Callable[[int], int]) -> Callable[[int, int], int]:
 
 
 def _rest(a: int, b: int) -> int:
-    """What such a division leaves: of the dividend's sign."""
+    """What such a division leaves: of the dividend's sign. DuckDB divides first, which may overflow."""
+    if b == -1:
+        raise OverflowError(a)
     found = abs(a) % abs(b)
     return -found if a < 0 else found
 

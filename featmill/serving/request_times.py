@@ -115,8 +115,8 @@ _OF_DAYS: dict[str, Callable[[int], int]] = {
 
 _OF_MOMENTS: dict[str, Callable[[int], int | float]] = {
     "epoch_us": _moment,
-    "epoch_ms": lambda moment: _moment(moment) // 1_000,
-    "epoch": lambda moment: _moment(moment) / _SECOND,
+    # As DuckDB: first rounded to a DOUBLE, then divided.
+    "epoch": lambda moment: float(_moment(moment)) / _SECOND,
     "hour": lambda moment: _moment(moment) // _HOUR % 24,
     "minute": lambda moment: _moment(moment) // _MINUTE % 60,
     "second": lambda moment: _moment(moment) // _SECOND % 60,

@@ -172,12 +172,16 @@ def _joined_sql(table: FeatureTable, visible: VisibleRows, base: VisibleRows) ->
 
 
 def _differs_sql(feature: Feature) -> str:
+    """Whether a feature's bytes online differ: to DuckDB NaN equals NaN, as it should, but -0.0 equals 0.0."""
     new, old = (f"{side}.{quote(feature.name)}" for side in ("fresh", "held"))
     differs = f"{new} IS DISTINCT FROM {old}"
     if feature.type.kind not in _REALS or feature.type.sql.startswith("DECIMAL"):
         return f"({differs})"
-    sign = "list_transform({}, lambda one: signbit(one))" if feature.type.is_list else "signbit({})"
-    return f"({differs} OR {sign.format(new)} IS DISTINCT FROM {sign.format(old)})"
+    if feature.type.is_list:
+        signs = [f"list_transform({side}, lambda one: signbit(one))" for side in (new, old)]
+        return f"({differs} OR {signs[0]} IS DISTINCT FROM {signs[1]})"
+    # Few values are zero, and only they can be equal with another sign.
+    return f"({differs} OR ({new} = 0 AND signbit({new}) <> signbit({old})))"
 
 
 def row_source(visible: VisibleRows, table: FeatureTable, registry: Registry) -> RowSource:

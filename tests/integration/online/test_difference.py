@@ -12,7 +12,7 @@ import pytest
 
 from featmill.online.live import read_record
 from featmill.online.plan import feature_field
-from tests.integration.online.lakes import Shop, as_of_day, moment
+from tests.integration.online.lakes import Shop, as_of_day, moment, replaced
 from tests.integration.online.publications import PROJECT, TABLE, dump, snapshot
 from tests.unit.online.tables import feature_table
 
@@ -25,18 +25,6 @@ OTHER_NAN = struct.unpack("<d", struct.pack("<Q", 0x7FF8000000000001))[0]
 @pytest.fixture
 def shop(tmp_path):
     return Shop(tmp_path)
-
-
-def replaced(rows, column, values):
-    """The rows with a column's values replaced where `values` (user: value) says so."""
-    place = rows.schema.get_field_index(column)
-    users = rows["user_id"].to_pylist()
-    found = [
-        values.get(user, old) for user, old in zip(users, rows[column].to_pylist(), strict=True)
-    ]
-    return rows.set_column(
-        place, rows.schema.field(column), pa.array(found, rows.schema.field(column).type)
-    )
 
 
 def monitored(store, action):

@@ -12,7 +12,8 @@ import pytest
 from exporters.redis import export_view
 from featmill.errors import OnlineUnreachable
 from featmill.online.connection import OnlineTarget
-from featmill.online.live import read_record
+from featmill.online.live import live_key, read_record
+from tests.integration.online.lakes import Shop, exporter, replaced
 from tests.integration.online.publications import (
     PROJECT,
     dump,
@@ -103,6 +104,89 @@ def kill_exporter(store, repository, position):
             assert process.poll() is None, "it failed"
             record = read_record(store, PROJECT, "clicks")
         time.sleep(0.05)
+        process.kill()
+        assert process.stdout.read() == "", "it was not in the middle"
+
+
+@pytest.fixture
+def shop(tmp_path):
+    return Shop(tmp_path)
+
+
+@pytest.fixture
+def three(shop):
+    """Snapshots of users 0 to 6,000, 3,000 to 9,000 with another value each, and 5,000 to 11,000."""
+    first = snapshot(6_000)
+    changed = snapshot(6_000, first=3_000)
+    changed = replaced(changed, "count_7d", {user: -user for user in range(9_000)})
+    last = snapshot(6_000, first=5_000)
+    return [shop.publish(day, rows) for day, rows in enumerate((first, changed, last))]
+
+
+#: Milliseconds after the first mark, each thousand rows taking 50: among rows, and among the deletes behind them.
+MOMENTS = [0, 120, 240, 340]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_difference_goes_on_and_ends_equal(store, shop, three, repository, moment):
+    shop.export(store, three[0])
+
+    kill_after(store, shop, three[1], repository, moment)
+
+    record = read_record(store, PROJECT, "clicks")
+    assert not record.is_complete
+    assert (record.base.snapshot_id, record.differing) == (three[0].snapshot_id, 6_000)
+    assert not shop.verify(store, three[1]).is_equal
+    result = shop.export(store, three[1], epoch=1)
+    assert (result.changed, result.resumed_from) == (6_000, record.position)
+    assert result.rows == 6_000 - record.position
+    assert shop.verify(store, three[1]).is_equal
+    assert len(dump(store)) == 6_000
+
+
+@pytest.mark.parametrize("moment", MOMENTS[1::2])
+def test_after_a_killed_difference_another_job_takes_all_of_it_over(
+    store, shop, three, repository, moment
+):
+    shop.export(store, three[0])
+    kill_after(store, shop, three[1], repository, moment)
+
+    result = shop.export(store, three[2], epoch=2)
+
+    assert result.changed is None
+    assert "has not finished" in result.reason
+    assert shop.verify(store, three[2]).is_equal
+    assert len(dump(store)) == 6_000
+
+
+def test_where_the_difference_cannot_be_worked_out_again_every_row_is_written(
+    store, shop, three, repository
+):
+    shop.export(store, three[0])
+    kill_after(store, shop, three[1], repository, 120)
+    record = read_record(store, PROJECT, "clicks")
+    forgotten = record.base.model_copy(update={"content": "another"})
+    with store.client() as client:
+        doubted = record.model_copy(update={"base": forgotten})
+        client.hset(live_key(PROJECT), "clicks", doubted.model_dump_json())
+
+    result = shop.export(store, three[1], epoch=1)
+
+    assert (result.changed, result.resumed_from, result.rows) == (None, 0, 6_000)
+    assert shop.verify(store, three[1]).is_equal
+    assert len(dump(store)) == 6_000
+
+
+def kill_after(store, shop, snapshot, repository, moment):
+    """Kill a process that exports the snapshot, some milliseconds after its first mark."""
+    deadline = time.monotonic() + 30
+    with exporter(store, shop, snapshot, repository, epoch=1, pace=0.05) as process:
+        record = read_record(store, PROJECT, "clicks")
+        while record.snapshot_id != snapshot.snapshot_id or record.position == 0:
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline, "it never began"
+            record = read_record(store, PROJECT, "clicks")
+        time.sleep(moment / 1_000)
         process.kill()
         assert process.stdout.read() == "", "it was not in the middle"
 

@@ -97,7 +97,7 @@ def test_a_function_gives_duckdbs_value_to_the_bit_or_leaves_it_to_duckdb(
 #: What is computed without DuckDB: a change that drops one of these makes requests slow, and no value wrong.
 NATIVE = (
     "epoch_us(as_of) - epoch_us(seen_a)",
-    "(epoch(as_of) - epoch(seen_b)) / 3600",
+    "(epoch(as_of) - epoch(seen_a)) / 3600",
     "hour(as_of)",
     "isodow(as_of) >= 6",
     "price_a / nullif(real_a, 0)",
@@ -135,6 +135,8 @@ LEFT = (
     "as_of + interval 1 month",
     "date_diff('week', seen_a, as_of)",
     "cast(price_a as integer)",
+    "epoch(seen_b)",
+    "epoch_ms(seen_a)",
     "list_sum(numbers)",
     "try(ln(real_a))",
     "strftime(as_of, '%Y')",

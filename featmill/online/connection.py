@@ -243,7 +243,12 @@ def ask(opened: socket.socket, command: list[str]) -> object:
     """
     from hiredis import Reader
 
-    opened.sendall(resp(command))
+    try:
+        opened.sendall(resp(command))
+    except OSError:
+        # A server that refuses TLS says why, then closes: what it said can still be read.
+        opened.recv(1)
+        raise
     reader = Reader()
     reply: object = False
     while reply is False:

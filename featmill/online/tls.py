@@ -21,6 +21,9 @@ TLS_OPTIONS = (
     "ssl_check_hostname",
 )
 
+#: What is left of a refusal that arrived after the connection's end.
+_CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ConnectionResetError, BrokenPipeError)
+
 _MODES = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 #: OpenSSL's verify codes: the certificate is for another host name, or another address.
@@ -69,21 +72,22 @@ def tls_problem(target: OnlineTarget, error: BaseException) -> tuple[str, str] |
     has_certificate = "ssl_certfile" in dict(target.tls_options)
     for found in _chain(error):
         if isinstance(found, ssl.SSLCertVerificationError):
-            return _unverified(target, found)
+            return _unverified(found)
+        if isinstance(found, _CLOSED):
+            fault = "does not trust the client's" if has_certificate else "wants a client"
+            return (
+                f"the TLS connection was closed, as where the server {fault} certificate: {found}",
+                "ssl_certfile and ssl_keyfile in the URL name one that the server's authority signed",
+            )
         if isinstance(found, ssl.SSLError):
             return _alert(found, has_certificate=has_certificate)
-        if isinstance(found, (ConnectionResetError, BrokenPipeError)) and not has_certificate:
-            return (
-                f"the TLS connection was closed: {found}",
-                "if the server wants a client certificate: ssl_certfile and ssl_keyfile in the URL",
-            )
     return None
 
 
-def _unverified(target: OnlineTarget, error: ssl.SSLCertVerificationError) -> tuple[str, str]:
+def _unverified(error: ssl.SSLCertVerificationError) -> tuple[str, str]:
     if error.verify_code in _NAME_CODES:
         return (
-            f"the server's certificate is not for the host name {target.host}: {error.verify_message}",
+            f"the server's certificate is not for its host name: {error.verify_message}",
             "use a name that the certificate has, or ssl_check_hostname=false in the URL",
         )
     return (

@@ -27,7 +27,7 @@ from featmill.online.connection import OnlineTarget
 from featmill.online.slots import SLOTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 HOST = "127.0.0.1"
 SERVICE = "mymaster"
@@ -284,8 +284,13 @@ _IN_MEMORY = {"save": '""', "appendonly": "no", "repl_diskless_sync_delay": "0"}
 
 
 @contextmanager
-def running_cluster(directory: Path, *, primaries: int = 3, replicas: int = 0) -> Iterator[Cluster]:
-    """A cluster whose slots are dealt out evenly and in order; `replicas` of each primary."""
+def running_cluster(
+    directory: Path, *, primaries: int = 3, replicas: int = 0, announced: Sequence[int] = ()
+) -> Iterator[Cluster]:
+    """A cluster whose slots are dealt out evenly and in order; `replicas` of each primary.
+
+    With `announced` each primary says that it is reached at that port of `localhost`: a front's.
+    """
     count = primaries * (1 + replicas)
     ports = free_ports(2 * count)
     with servers(directory) as start:
@@ -298,6 +303,7 @@ def running_cluster(directory: Path, *, primaries: int = 3, replicas: int = 0) -
                 cluster_node_timeout="1500",
                 cluster_replica_validity_factor="0",
                 cluster_config_file="nodes.conf",
+                **(_announcement(announced[place], ports[count + place]) if announced else {}),
                 **_IN_MEMORY,
             )
             for place in range(count)
@@ -305,6 +311,15 @@ def running_cluster(directory: Path, *, primaries: int = 3, replicas: int = 0) -
         cluster = Cluster(nodes[:primaries], nodes[primaries:])
         _join(cluster, dict(zip(ports, ports[count:], strict=False)))
         yield cluster
+
+
+def _announcement(port: int, bus: int) -> dict[str, str]:
+    return {
+        "cluster_announce_port": str(port),
+        "cluster_announce_bus_port": str(bus),
+        "cluster_announce_hostname": "localhost",
+        "cluster_preferred_endpoint_type": "hostname",
+    }
 
 
 def _join(cluster: Cluster, buses: dict[int, int]) -> None:

@@ -1,10 +1,8 @@
-"""The raw socket and redis-py reach the same store: with passwords, databases and TLS."""
+"""The raw socket and redis-py reach the same store: with passwords and databases."""
 
 from __future__ import annotations
 
 import socket
-import ssl
-import subprocess
 import threading
 from dataclasses import replace
 
@@ -79,73 +77,19 @@ def test_a_reply_to_nothing_is_an_error(store):
         talk()
 
 
-@pytest.fixture
-def tls(store, tmp_path):
-    """A port that speaks TLS and hands on to the store, and its certificate."""
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
-    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*command, *names, *files], check=True, capture_output=True)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate, key)
+def test_a_server_that_speaks_something_else_is_unreachable():
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener, context, store), daemon=True)
+        target = OnlineTarget(host="127.0.0.1", port=listener.getsockname()[1])
+        thread = threading.Thread(target=speak_http, args=(listener,), daemon=True)
         thread.start()
-        yield listener.getsockname()[1], certificate
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join(10)
+        with pytest.raises(OnlineUnreachable, match="Protocol error"):
+            target.connect()
+        thread.join(10)
 
 
-def serve(listener, context, store):
-    """Accept until the listener is closed."""
-    while True:
-        try:
-            accepted, _ = listener.accept()
-        except OSError:
-            return
-        relay(accepted, context, store.connect())
-
-
-def relay(accepted, context, inner):
-    """Carry bytes between a TLS client and the store until either leaves; half-duplex suffices."""
-    import selectors
-
-    with inner, accepted, selectors.DefaultSelector() as selector:
-        try:
-            outer = context.wrap_socket(accepted, server_side=True)
-        except (ssl.SSLError, OSError):
-            return
-        with outer:
-            selector.register(outer, selectors.EVENT_READ, inner)
-            selector.register(inner, selectors.EVENT_READ, outer)
-            while True:
-                for ready, _ in selector.select():
-                    try:
-                        data = ready.fileobj.recv(1 << 14)
-                        while isinstance(ready.fileobj, ssl.SSLSocket) and ready.fileobj.pending():
-                            data += ready.fileobj.recv(ready.fileobj.pending())
-                        ready.data.sendall(data)
-                    except OSError:
-                        return
-                    if not data:
-                        return
-
-
-def test_tls_carries_exports_and_comparisons(tls):
-    port, certificate = tls
-    target = OnlineTarget.from_url(f"rediss://localhost:{port}?ssl_ca_certs={certificate}")
-
-    export(target, snapshot(30_000))
-
-    assert verify(target, snapshot(30_000)).is_equal
-    assert verify(target, snapshot(30_000, day=1)).total_differences > 30_000
-
-
-def test_a_certificate_that_nobody_vouches_for_is_refused_unless_told(tls):
-    port, _ = tls
-    strict = OnlineTarget.from_url(f"rediss://localhost:{port}")
-
-    with pytest.raises(OnlineUnreachable, match="certificate verify failed"):
-        strict.connect()
-    OnlineTarget.from_url(f"rediss://localhost:{port}?ssl_cert_reqs=none").connect().close()
+def speak_http(listener):
+    """Answer one client as a web server does."""
+    accepted, _ = listener.accept()
+    with accepted:
+        accepted.recv(1 << 12)
+        accepted.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")

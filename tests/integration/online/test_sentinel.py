@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +16,7 @@ from featmill.online.plan import plan_view
 from featmill.online.sentinel import primary_of
 from featmill.online.topology import topology_of
 from tests.integration.online.cluster_servers import HOST, running_sentinels, wait_until
+from tests.integration.online.fake_sentinels import sentinel_url, sentinels_that_say
 from tests.integration.online.publications import PROJECT, TABLE, snapshot
 
 pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("sentinel")]
@@ -107,47 +105,14 @@ def test_a_stale_sentinel_is_outvoted_and_a_replica_never_taken(group):
     primary, replica = group.servers
     stale, fresh = (replica.port, 1), (primary.port, 2)
 
-    with sentinels_that_say(stale, fresh, fresh) as (target, asked):
-        assert primary_of(target).port == primary.port
+    with sentinels_that_say(stale, fresh, fresh) as (ports, asked):
+        assert primary_of(OnlineTarget.from_url(sentinel_url(ports))).port == primary.port
         assert asked == [0, 1]  # a majority, and no more
     with (
-        sentinels_that_say(stale, stale, fresh) as (target, _),
+        sentinels_that_say(stale, stale, fresh) as (ports, _),
         pytest.raises(NotPrimary, match=f"{HOST}:{replica.port} is a replica"),
     ):
-        primary_of(target)
-
-
-@contextmanager
-def sentinels_that_say(*claims):
-    """Sentinels that each name a port and an epoch; which of them were asked, in order."""
-    asked: list[int] = []
-    with ExitStack() as listening:
-        ports = []
-        for place, (port, epoch) in enumerate(claims):
-            listener = listening.enter_context(socket.create_server((HOST, 0)))
-            ports.append(listener.getsockname()[1])
-            parts = (b"ip", HOST.encode(), b"port", b"%d" % port, b"config-epoch", b"%d" % epoch)
-            reply = b"*6\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(p), p) for p in parts)
-            arguments = (listener, reply, partial(asked.append, place))
-            threading.Thread(target=answer, args=arguments, daemon=True).start()
-            listening.callback(listener.shutdown, socket.SHUT_RDWR)
-        hosts = ",".join(f"{HOST}:{port}" for port in ports)
-        yield OnlineTarget.from_url(f"redis+sentinel://{hosts}/mymaster"), asked
-
-
-def answer(listener, reply, note):
-    """Answer PING, then the one question, of every connection until the listener is shut."""
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:
-            return
-        with connection:
-            connection.recv(1 << 12)
-            connection.sendall(b"+PONG\r\n")
-            note()
-            connection.recv(1 << 12)
-            connection.sendall(reply)
+        primary_of(OnlineTarget.from_url(sentinel_url(ports)))
 
 
 def test_a_sentinel_that_is_gone_or_frozen_is_passed_over(group):

@@ -43,8 +43,9 @@ class Topology:
     `nodes` are targets of one server each, in the order in which `route` and `node_of` number them.
     """
 
-    def __init__(self, target: OnlineTarget) -> None:
+    def __init__(self, target: OnlineTarget, *, patience: float = _PATIENCE) -> None:
         self.target = target
+        self._patience = patience
         self.nodes: tuple[OnlineTarget, ...] = ()
         self._owners: Places = np.zeros(SLOTS, np.int64)
         self._turn = 0
@@ -65,7 +66,7 @@ class Topology:
         if self.target.kind is StoreKind.SENTINEL:
             from featmill.online.sentinel import primary_of
 
-            self.nodes = (primary_of(self.target),)
+            self.nodes = (primary_of(self.target, timeout=self._patience),)
         elif self.target.kind is StoreKind.CLUSTER:
             self._ask_cluster()
         else:
@@ -106,7 +107,7 @@ class Topology:
         best: tuple[int, Places, tuple[OnlineTarget, ...]] | None = None
         for host, port in addresses:
             try:
-                found = _map_of(self.target, self.target.server(host, port))
+                found = _map_of(self.target, self.target.server(host, port), self._patience)
             except OnlineUnreachable as error:
                 problems.append(error.message)
                 continue
@@ -127,14 +128,14 @@ class Topology:
         return refusal(self.target, f"CLUSTERDOWN {count} of the {SLOTS} slots have no node")
 
 
-def topology_of(target: OnlineTarget) -> Topology:
-    """The servers of a store.
+def topology_of(target: OnlineTarget, *, patience: float = _PATIENCE) -> Topology:
+    """The servers of a store; `patience` is how long, in seconds, each one is waited for that is asked about them.
 
     Raises:
         OnlineUnreachable: nobody who could tell answers.
         OnlineRefused: the user may not ask.
     """
-    return Topology(target)
+    return Topology(target, patience=patience)
 
 
 def through_moves(topology: Topology, attempt: Callable[[], _T], progress: Callable[[], int]) -> _T:
@@ -176,9 +177,11 @@ def cluster_client(target: OnlineTarget, options: dict[str, Any]) -> Redis:
     return client  # type: ignore[no-any-return] # it has the methods of `Redis` that are used here
 
 
-def _map_of(target: OnlineTarget, asked: OnlineTarget) -> tuple[Places, tuple[OnlineTarget, ...]]:
+def _map_of(
+    target: OnlineTarget, asked: OnlineTarget, patience: float
+) -> tuple[Places, tuple[OnlineTarget, ...]]:
     """The owner of each slot, and the owners, as one node sees them."""
-    with translated_errors(asked), asked.connect(timeout=_PATIENCE) as opened:
+    with translated_errors(asked), asked.connect(timeout=patience) as opened:
         ranges: Any = ask(opened, ["CLUSTER", "SLOTS"])
     if isinstance(ranges, ReplyError):
         raise _no_map(asked, ranges)

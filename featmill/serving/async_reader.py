@@ -9,6 +9,7 @@ from featmill import clock
 from featmill.serving.asked import ask
 from featmill.serving.channels import Channels
 from featmill.serving.moments import checked_moment
+from featmill.serving.patience import WARM_UP
 from featmill.serving.reading import answering
 from featmill.serving.services import Services
 from featmill.serving.store_failures import StoreLost
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from featmill.serving.answer import FeatureVectors
     from featmill.serving.health import Health
     from featmill.serving.plan import ServicePlan
-
-#: Seconds that the first look at the store may take.
-_WARM_UP = 2.0
 
 
 class AsyncFeatureReader:
@@ -121,12 +119,11 @@ class AsyncFeatureReader:
 
     async def _warm_up(self) -> None:
         """Connect and learn what serves, so that the first request has nothing to wait for but its rows."""
-        deadline = self._loop.time() + _WARM_UP
+        deadline = self._loop.time() + WARM_UP
         for pointer in self._services.pointers.values():
             try:
                 await self._channels.refresh(deadline)
-                router = self._channels.router
-                parts = (pointer.asking(0 if router is None else router(pointer.key)),)
+                parts = (pointer.asking(self._channels.router),)
                 pointer.learn((await self._channels.exchange(parts, deadline))[0][0])
             except StoreLost as lost:
                 self._services.problem = lost.problem

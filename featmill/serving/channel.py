@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from featmill.errors import FeatmillError
 from featmill.online.connection import resp
+from featmill.serving.patience import CONNECTING
 from featmill.serving.store_failures import StoreLost
 
 if TYPE_CHECKING:
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
 
     from featmill.online.connection import OnlineTarget
 
-#: Seconds a connection may take to be made; between attempts, at first and at most.
-_CONNECT_LIMIT = 2.0
+#: Seconds between attempts to connect, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
 
 #: Seconds after which a server that owes replies and sends none is taken for gone. A frozen one may come back sooner.
@@ -184,7 +184,7 @@ class Channel:
         while True:
             self._lost.clear()
             try:
-                async with asyncio.timeout(_CONNECT_LIMIT):
+                async with asyncio.timeout(CONNECTING):
                     self._wire = await self._connect()
             except (FeatmillError, StoreLost, OSError) as error:
                 self._problem = f"{self._target.url}: {str(error) or 'no connection in time'}"

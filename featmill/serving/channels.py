@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from featmill.errors import FeatmillError
 from featmill.online.connection import StoreKind
 from featmill.serving.channel import Channel
-from featmill.serving.store_failures import StoreLost
+from featmill.serving.patience import ASKING
+from featmill.serving.store_failures import SlotMoved, StoreLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -44,19 +45,27 @@ class Channels:
             await self.refresh(deadline)
         if not parts:
             return []
-        channels = self._channels
         try:
-            if len(parts) == 1:
-                part = parts[0]
-                return [await channels[part.node].exchange(part.payload, part.replies, deadline)]
-            return await asyncio.gather(
-                *(channels[p.node].exchange(p.payload, p.replies, deadline) for p in parts)
-            )
+            return await self._exchange(parts, deadline)
         except StoreLost as lost:
-            if lost.reason == "unreachable" and self._target.kind is not StoreKind.SINGLE:
-                # The primary may be another by now; whoever asks next shall know.
-                self._ask_again()
+            if self._target.kind is StoreKind.SINGLE or not lost.counts:
+                raise
+            # The primary may be another by now; whoever asks next shall know.
+            self._ask_again()
+            if lost.reason == "unreachable":
+                raise SlotMoved(lost.reason, lost.problem) from lost
             raise
+
+    async def _exchange(self, parts: Sequence[Part], deadline: float) -> list[list[Any]]:
+        channels = self._channels
+        if len(parts) == 1 and parts[0].node < len(channels):
+            part = parts[0]
+            return [await channels[part.node].exchange(part.payload, part.replies, deadline)]
+        if any(part.node >= len(channels) for part in parts):
+            raise SlotMoved("unreachable", "the cluster has other nodes than a moment ago")
+        return await asyncio.gather(
+            *(channels[p.node].exchange(p.payload, p.replies, deadline) for p in parts)
+        )
 
     async def refresh(self, deadline: float) -> None:
         """Ask again which nodes there are.
@@ -97,7 +106,7 @@ class Channels:
             elif self._target.kind is StoreKind.SINGLE:
                 topology = topology_of(self._target)
             else:
-                topology = await asyncio.to_thread(topology_of, self._target)
+                topology = await asyncio.to_thread(topology_of, self._target, patience=ASKING)
         except (FeatmillError, OSError) as error:
             self._problem = str(error)
             # Whoever comes meanwhile waits for this answer instead of asking the same again.

@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from featmill.errors import OnlineError
 from featmill.online.row_bytes import CRLF, bulk
+from featmill.serving.store_failures import SlotMoved
 
 if TYPE_CHECKING:
     from featmill.serving.assemble import Row
     from featmill.serving.plan import KeyGroup
     from featmill.serving.reading import Pointer
 
-__all__ = ["GroupCommands", "Part", "RoutedTrip", "bulk", "routed"]
+__all__ = ["GroupCommands", "Part", "RoutedTrip", "bulk", "node_of", "routed"]
 
 
 class Part(NamedTuple):
@@ -85,18 +87,34 @@ def routed(
     pointer: Pointer,
     router: Callable[[bytes], int],
 ) -> RoutedTrip:
-    """Each entity's command for the node that holds it; the version is asked of its own node, last."""
+    """Each entity's command for the node that holds it; the version is asked of its own node, last.
+
+    Raises:
+        SlotMoved: some key has no node.
+    """
     payloads: dict[int, list[bytes]] = {}
     places: dict[int, list[tuple[int, int]]] = {}
     for group, (made, stems) in enumerate(zip(commands, wanted, strict=True)):
         for at, stem in enumerate(stems):
-            node = router(stem + made.suffix)
+            node = node_of(router, stem + made.suffix)
             payloads.setdefault(node, []).append(made.of_all((stem,)))
             places.setdefault(node, []).append((group, at))
-    home = router(pointer.key)
+    home = node_of(router, pointer.key)
     payloads.setdefault(home, []).append(pointer.version_command)
     places.setdefault(home, [])
     nodes = list(payloads)
     parts = tuple(Part(node, b"".join(payloads[node]), len(payloads[node])) for node in nodes)
     whose = tuple(places[node] for node in nodes)
     return RoutedTrip(parts, whose, tuple(len(stems) for stems in wanted), nodes.index(home))
+
+
+def node_of(router: Callable[[bytes], int], key: bytes) -> int:
+    """The node that holds a key.
+
+    Raises:
+        SlotMoved: none does, at the moment.
+    """
+    try:
+        return router(key)
+    except OnlineError as error:
+        raise SlotMoved("unreachable", error.message) from error

@@ -14,6 +14,7 @@ from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
 
 from featmill.errors import FeatmillError
+from featmill.serving.patience import CONNECTING
 from featmill.serving.store_failures import StoreLost
 
 if TYPE_CHECKING:
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 1 << 16
 
-#: Seconds a connection may take to be made, and between attempts that failed.
-_CONNECT_LIMIT = 2.0
+#: Seconds between attempts to connect that failed.
 _PAUSE = 0.05
 
 
@@ -146,7 +146,7 @@ class Links:
     def _connect(self) -> None:
         link, problem = None, ""
         try:
-            link = Link(self._target.connect(timeout=_CONNECT_LIMIT))
+            link = Link(self._target.connect(timeout=CONNECTING))
         except (FeatmillError, OSError) as error:
             problem = str(error)
         with self._changed:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from featmill.errors import FeatmillError
 from featmill.online.connection import StoreKind
 from featmill.serving.links import Links, exchange
-from featmill.serving.store_failures import StoreLost
+from featmill.serving.patience import ASKING
+from featmill.serving.store_failures import SlotMoved, StoreLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,12 +48,18 @@ class Nodes:
             self.refresh(deadline)
         if not parts:
             return []
+        links = self._links
+        if any(part.node >= len(links) for part in parts):
+            raise SlotMoved("unreachable", "the cluster has other nodes than a moment ago")
         try:
-            return exchange(self._links, tuple(parts), deadline)
+            return exchange(links, tuple(parts), deadline)
         except StoreLost as lost:
-            if lost.reason == "unreachable" and self._target.kind is not StoreKind.SINGLE:
-                # The primary may be another by now; whoever asks next shall know.
-                self._start()
+            if self._target.kind is StoreKind.SINGLE or not lost.counts:
+                raise
+            # The primary may be another by now; whoever asks next shall know.
+            self._start()
+            if lost.reason == "unreachable":
+                raise SlotMoved(lost.reason, lost.problem) from lost
             raise
 
     def refresh(self, deadline: float) -> None:
@@ -89,7 +96,7 @@ class Nodes:
         try:
             topology = self._topology
             if topology is None:
-                topology = topology_of(self._target)
+                topology = topology_of(self._target, patience=ASKING)
             else:
                 topology.refresh()
             self._take(topology)

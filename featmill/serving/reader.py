@@ -9,6 +9,7 @@ from featmill import clock
 from featmill.serving.asked import ask
 from featmill.serving.moments import checked_moment
 from featmill.serving.nodes import Nodes
+from featmill.serving.patience import WARM_UP
 from featmill.serving.reading import answering
 from featmill.serving.services import Services
 from featmill.serving.store_failures import StoreLost
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from featmill.serving.answer import FeatureVectors
     from featmill.serving.health import Health
     from featmill.serving.plan import ServicePlan
-
-#: Seconds that the first look at the store may take.
-_WARM_UP = 2.0
 
 
 class FeatureReader:
@@ -118,12 +116,11 @@ class FeatureReader:
 
     def _warm_up(self) -> None:
         """Connect and learn what serves, so that the first request has nothing to wait for but its rows."""
-        deadline = time.monotonic() + _WARM_UP
+        deadline = time.monotonic() + WARM_UP
         for pointer in self._services.pointers.values():
             try:
                 self._nodes.refresh(deadline)
-                router = self._nodes.router
-                parts = (pointer.asking(0 if router is None else router(pointer.key)),)
+                parts = (pointer.asking(self._nodes.router),)
                 pointer.learn(self._nodes.exchange(parts, deadline)[0][0])
             except StoreLost as lost:
                 self._services.problem = lost.problem

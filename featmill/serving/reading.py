@@ -14,7 +14,7 @@ from featmill.online.serving_state import Serving, parse_state, serving_key
 from featmill.serving.answer import Status
 from featmill.serving.assemble import Found, assemble
 from featmill.serving.breaker import Breaker
-from featmill.serving.commands import GroupCommands, Part, bulk, routed
+from featmill.serving.commands import GroupCommands, Part, bulk, node_of, routed
 from featmill.serving.row_cache import RowCache
 from featmill.serving.store_failures import SlotMoved, StoreEmpty, StoreLost
 
@@ -60,9 +60,13 @@ class Pointer:
             self.key
         )
 
-    def asking(self, node: int) -> Part:
-        """What asks a node for what serves."""
-        return Part(node, self.state_command, 1)
+    def asking(self, router: Router) -> Part:
+        """What asks for what serves.
+
+        Raises:
+            SlotMoved: no node holds the key.
+        """
+        return Part(0 if router is None else node_of(router, self.key), self.state_command, 1)
 
     def learn(self, reply: Sequence[bytes | None]) -> Serving:
         """Take what `state_command` was answered with.
@@ -152,17 +156,18 @@ def _from_store(
 ) -> Generator[Parts, Replies, Found]:
     """Read what memory lacks, all of one version of what serves (rule 21)."""
     pointer = service.pointer
+    moved: StoreLost = StoreLost("deadline", "what serves kept moving while it was read")
     for _ in range(_ATTEMPTS):
         try:
             serving = pointer.serving
             if serving is None:
-                node = 0 if router is None else router(pointer.key)
-                ((reply,),) = yield (pointer.asking(node),)
+                ((reply,),) = yield (pointer.asking(router),)
                 _check_replies((reply,))
                 serving = pointer.learn(reply)
             wanted = memory.wanted(serving.version)
             rows, version = yield from _exchange(service, serving, wanted, router)
-        except SlotMoved:
+        except SlotMoved as error:
+            moved = error
             yield REFRESH
             continue
         if version == serving.version:
@@ -173,7 +178,7 @@ def _from_store(
             pointer.serving = None
         if version is None:
             raise StoreEmpty(pointer.project)
-    raise StoreLost("deadline", "what serves kept moving while it was read")
+    raise moved
 
 
 def _exchange(
@@ -227,7 +232,10 @@ class _Memory:
             return
         self._look(service.cache, pointer.serving)
         is_checked = service.clock() - pointer.checked_at < _CHECK_EVERY
-        self.is_enough = is_checked and not any(None in rows for rows in self._rows or ())
+        self.is_enough = is_checked and self._is_whole()
+
+    def _is_whole(self) -> bool:
+        return self._rows is not None and not any(None in rows for rows in self._rows)
 
     def wanted(self, version: bytes) -> list[list[bytes]]:
         """The entities to read, by key group."""
@@ -274,7 +282,9 @@ class _Memory:
         cache, groups = self._service.cache, self._service.plan.groups
         remembered = None if cache is None else cache.serving
         if cache is None or remembered is None:
-            rows = [[(None,) * len(group.fields)] * len(stems) for group, stems in self._each()]
+            rows: list[list[Row]] = [
+                [(None,) * len(group.fields)] * len(stems) for group, stems in self._each()
+            ]
             return Found(list(rows), [_UNKNOWN * len(stems) for stems in self._stems], None, reason)
         found = Found([], [], remembered.state, reason)
         for number, stems in enumerate(self._stems):

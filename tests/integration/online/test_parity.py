@@ -8,7 +8,7 @@ from datetime import date
 import pyarrow as pa
 import pytest
 
-from exporters.redis import Difference, ParityJob, compare_rows
+from exporters.redis import Difference, ParityJob, compare_rows, strays
 from exporters.redis.sample import chosen
 from featmill import clock
 from featmill.errors import OnlineRefused
@@ -121,6 +121,15 @@ def test_an_entity_too_many_is_named(store, published):
         Difference("user_id=0", "(entity)", "missing", "present"),
         Difference("user_id=1", "(entity)", "missing", "present"),
     )
+
+
+def test_more_keys_than_are_told_apart_at_once(store, published, monkeypatch):
+    monkeypatch.setattr(strays, "_PART_ROWS", 1_000)
+
+    report = verify(store, published.slice(1_500))
+
+    assert report.total_differences == 1_500
+    assert verify(store, published).is_proof
 
 
 def test_twenty_differences_are_shown_and_all_are_counted(store, published):

@@ -8,9 +8,11 @@ written. Both sides are joined by key; a float is compared by its bits, so that 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from exporters.rows import VisibleRows, translated_reads
+from featmill import clock
 from featmill.contract.types import OnlineKind
 from featmill.errors import ContractError, LakeError
 from featmill.training.served import history
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
     Changes = Callable[[LiveBase], "Difference | NoDifference"]
 
 _TABLE = "_featmill_difference"
-_FRESH, _HELD = "_featmill_fresh", "_featmill_held"
+_FRESH, _HELD, _WHOLE = "_featmill_fresh", "_featmill_held", "_featmill_whole"
+
+#: How long a run, and the clocks of two machines, may be behind: a key that ends within it counts as dropped.
+_MARGIN = timedelta(days=1)
 
 #: Kinds whose columns can hold -0.0.
 _REALS = (OnlineKind.FLOAT, OnlineKind.DOUBLE)
@@ -63,10 +68,17 @@ class Difference:
     """Rows to write and entities to take away, as long as the connection of the visible rows is open.
 
     `rows` differ in `values` features, an entity that was not there counting with all of its; one whose event time
-    alone differs counts with none. `vanished_rows` are there and are to go.
+    alone differs counts with none. `vanished_rows` are there and are to go. A row whose event time, in microseconds, is
+    at or before `gone_before` may be there or not: the store may have dropped it.
     """
 
-    def __init__(self, visible: VisibleRows, table: FeatureTable, base: VisibleRows) -> None:
+    def __init__(
+        self,
+        visible: VisibleRows,
+        table: FeatureTable,
+        base: VisibleRows,
+        gone_before: int | None = None,
+    ) -> None:
         self._visible = visible
         self._keys = ", ".join(quote(key) for key in table.key_names)
         self._flags = [quote(changed_column(feature.name)) for feature in table.features]
@@ -75,7 +87,8 @@ class Difference:
         values = " + ".join(f"count(*) FILTER ({_FRESH} AND {flag})" for flag in self._flags) or "0"
         with translated_reads(table):
             visible.connection.execute(
-                f"CREATE OR REPLACE TABLE {_TABLE} AS {_joined_sql(table, visible, base)}"
+                f"CREATE OR REPLACE TABLE {_TABLE} AS "
+                f"{_joined_sql(table, visible, base, gone_before)}"
             )
             found = visible.connection.execute(
                 f"SELECT count(*) FILTER ({_FRESH}), count(*) FILTER (NOT {_FRESH}), {values} FROM {_TABLE}"
@@ -109,7 +122,7 @@ class ChangedRows:
             held = self._rows_of(base)
             if isinstance(held, NoDifference):
                 return held
-            return Difference(self._visible, self._table, held)
+            return Difference(self._visible, self._table, held, _gone_before(base))
         except (ContractError, LakeError) as error:
             # Where it is the new rows that cannot be read, writing all of them will say so.
             return NoDifference(f"what is online cannot be read any more: {error.message}")
@@ -150,13 +163,26 @@ def changed_column(feature: str) -> str:
     return f"{feature} changed?"
 
 
-def _joined_sql(table: FeatureTable, visible: VisibleRows, base: VisibleRows) -> str:
-    """The rows of either side that the other lacks or that differ, in key order."""
+def _gone_before(base: LiveBase) -> int | None:
+    """The event time of rows whose keys the store has dropped, or will while they are written."""
+    if base.key_life_us is None:
+        return None
+    return int((clock.now() + _MARGIN).timestamp() * 1_000_000) - base.key_life_us
+
+
+def _joined_sql(
+    table: FeatureTable, visible: VisibleRows, base: VisibleRows, gone_before: int | None
+) -> str:
+    """The rows of either side that the other lacks or that differ, in key order.
+
+    Which these are must not depend on the clock, or a run could not be resumed; what of them is written may.
+    """
     keys = ", ".join(quote(key) for key in table.key_names)
     time = quote(table.event_time)
+    whole = "true" if gone_before is None else f"epoch_us({time}) > {gone_before}"
     differs = [_differs_sql(feature) for feature in table.features]
     flags = [
-        f"held.{_HELD} IS NULL OR {one} AS {quote(changed_column(feature.name))}"
+        f"NOT coalesce(held.{_WHOLE}, false) OR {one} AS {quote(changed_column(feature.name))}"
         for feature, one in zip(table.features, differs, strict=True)
     ]
     features = [f"fresh.{quote(feature.name)}" for feature in table.features]
@@ -165,7 +191,7 @@ def _joined_sql(table: FeatureTable, visible: VisibleRows, base: VisibleRows) ->
         f"SELECT {keys}, {', '.join([f'fresh.{time}', *features, *flags])}, "
         f"fresh.{_FRESH} IS NOT NULL AS {_FRESH} "
         f"FROM (SELECT *, true AS {_FRESH} FROM ({visible.sql()})) AS fresh "
-        f"FULL JOIN (SELECT *, true AS {_HELD} FROM ({base.sql()})) AS held USING ({keys}) "
+        f"FULL JOIN (SELECT *, true AS {_HELD}, {whole} AS {_WHOLE} FROM ({base.sql()})) AS held USING ({keys}) "
         f"WHERE fresh.{_FRESH} IS NULL OR held.{_HELD} IS NULL OR {' OR '.join(anything)} "
         f"ORDER BY {keys}"
     )

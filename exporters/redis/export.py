@@ -10,49 +10,32 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pyarrow as pa
 
-from exporters.changed_rows import Difference, RowSource, changed_column
+from exporters.changed_rows import Difference, RowSource
 from exporters.redis.claim import Found, claim, disown, find, newer
-from exporters.redis.job import (
-    ExportResult,
-    base_of,
-    first_record,
-    is_live,
-    last_record,
-)
+from exporters.redis.job import ExportResult, base_of, first_record, is_live
+from exporters.redis.writing import OtherWriter, Run
 from featmill.errors import EncodingError, LakeError, OnlineError, OnlineRefused, OnlineUnreachable
-from featmill.online.codec import (
-    changed_commands,
-    check_columns,
-    delete_commands,
-    pieces,
-    write_commands,
-)
-from featmill.online.live import live_key, mark_command, read_record, swap_record
+from featmill.online.codec import check_columns
+from featmill.online.live import read_record, swap_record
 from featmill.online.pipeline import Pipeline
-from featmill.online.plan import feature_field, plan_view
+from featmill.online.plan import plan_view
 from featmill.online.topology import through_moves, topology_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from exporters.changed_rows import VanishedKeys
     from exporters.redis.job import ExportJob
     from featmill.online.connection import OnlineTarget
     from featmill.online.live import LiveRecord
     from featmill.online.plan import ViewPlan
-    from featmill.online.row_bytes import Bytes
     from featmill.online.topology import Topology
 
     OnProgress = Callable[[int], None]
-
-#: Rows between two marks in the journal: what a killed run may have to write again.
-_MARK_ROWS = 20_000
 
 #: Commands sent and not yet answered: bounds what either side holds for the other.
 _WINDOW = 16_384
@@ -97,10 +80,6 @@ def export_view(
     return result.took(time.perf_counter() - started)
 
 
-class _OtherWriter(Exception):
-    """The live record carries the mark of another run."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Work:
     """What a run is to do: the record it starts with, rows, who is to go, and why it is not the difference."""
@@ -141,7 +120,8 @@ class _Export:
             with Pipeline(self._target, window=_WINDOW, topology=self.topology) as pipeline:
                 record = work.record.model_copy(update={"clients": pipeline.client_ids()})
                 if claim(self.topology, self._plan, found, record):
-                    return self._write(_Run(pipeline, self._plan, record, self._note), work)
+                    run = Run(pipeline, self._plan, record, self._note, self._job.expiry)
+                    return self._write(run, work)
         raise self._taken() or _running(self._plan)
 
     def _work(self, source: RowSource, before: LiveRecord | None) -> _Work:
@@ -164,7 +144,7 @@ class _Export:
         after = record.model_copy(update=update)
         return swap_record(self._target, self._plan.project, self._plan.view, found.data, after)
 
-    def _write(self, run: _Run, work: _Work) -> ExportResult:
+    def _write(self, run: Run, work: _Work) -> ExportResult:
         """Write, and say of a run that another one ended what has become of it."""
         try:
             written = run.write(work.rows)
@@ -174,7 +154,7 @@ class _Export:
             # What was sent is good: once it is counted, the next run need not send it again.
             run.settle()
             raise
-        except _OtherWriter as error:
+        except OtherWriter as error:
             # Either run may have overwritten what the other counts: no row is known to be there.
             other = disown(self._target, self._plan, run.record)
             raise self._lost(other) from error
@@ -218,117 +198,8 @@ class _Export:
         return _running(self._plan)
 
 
-class _Run:
-    """One run: of one entity, what is sent later is executed later."""
-
-    def __init__(
-        self,
-        pipeline: Pipeline,
-        plan: ViewPlan,
-        record: LiveRecord,
-        on_mark: Callable[[int, int], None],
-    ) -> None:
-        self.record = record
-        self._pipeline = pipeline
-        self._plan = plan
-        self._on_mark = on_mark
-        self._deleted = 0
-        fields = (feature_field(plan.view, name) for name in record.dropped)
-        self._dropped = tuple(field for field in fields if field not in plan.fields)
-
-    @property
-    def sent_bytes(self) -> int:
-        """Bytes of all commands so far."""
-        return self._pipeline.sent_bytes
-
-    def write(self, rows: pa.RecordBatchReader) -> int:
-        """Send every row that is not known to be there; returns how many."""
-        first = position = marked = self.record.position
-        commands = write_commands if self.record.differing is None else _changed_commands
-        encode = partial(commands, self._plan)
-        for piece in _pieces_after(rows, position):
-            self._pipeline.send_rows(self._plan, piece, encode)
-            if self._dropped:
-                self._send_delete(piece, self._dropped)
-            position += piece.num_rows
-            if position - marked >= _MARK_ROWS:
-                self._mark(self.record.model_copy(update={"position": position}))
-                marked = position
-        if position != self.record.to_write:
-            raise LakeError(
-                f"{self._plan.view}: snapshot {self.record.snapshot_id} should have "
-                f"{self.record.to_write} rows, {position} were read",
-                hint="the published table changed, or the rows were not read whole",
-            )
-        return position - first
-
-    def delete(self, vanished: VanishedKeys | None) -> int:
-        """Take away the entities of replaced snapshots; returns how many were there."""
-        if vanished is None or not self.record.replaces:
-            return 0
-        keys = vanished(self.record.replaces)
-        check_columns(self._plan, keys.schema, keys_only=True)
-        for piece in _pieces_after(keys, 0):
-            self._send_delete(piece, (*self._plan.fields, *self._dropped), self._count_deleted)
-        self._pipeline.finish()
-        return self._deleted
-
-    def settle(self) -> None:
-        """Wait until everything sent was answered."""
-        self._pipeline.finish()
-
-    def finish(self) -> None:
-        """Wait until everything sent was answered, then say so in the record."""
-        self._mark(self.record.model_copy(update={"position": self.record.to_write}))
-        self._pipeline.finish()
-        self._mark(last_record(self.record))
-        self._pipeline.finish()
-
-    def _send_delete(
-        self,
-        piece: pa.RecordBatch,
-        fields: tuple[bytes, ...],
-        on_reply: Callable[[int], None] | None = None,
-    ) -> None:
-        encode = partial(delete_commands, self._plan, fields=fields)
-        self._pipeline.send_rows(self._plan, piece, encode, on_reply)
-
-    def _count_deleted(self, fields: int) -> None:
-        self._deleted += fields > 0
-
-    def _mark(self, record: LiveRecord) -> None:
-        key = live_key(self._plan.project)
-        command = mark_command(self._plan.project, self._plan.view, record)
-        marked = partial(self._marked, record.position)
-        self._pipeline.send_key(key, command, 1, marked, after_all=True)
-
-    def _marked(self, position: int, was_own: int) -> None:
-        """Take the reply of a mark: whether the record was ours still."""
-        if not was_own:
-            raise _OtherWriter
-        self._on_mark(position, self.record.to_write)
-
-
-def _changed_commands(plan: ViewPlan, piece: pa.RecordBatch) -> Bytes:
-    """What of each row changed, as its flags say."""
-    flags: list[Any] = [
-        piece.column(changed_column(feature.name)).to_numpy(zero_copy_only=False)
-        for feature in plan.features
-    ]
-    if not flags:
-        return changed_commands(plan, piece, np.zeros((piece.num_rows, 0), np.bool_))
-    return changed_commands(plan, piece, np.column_stack(flags).astype(np.bool_))
-
-
 def _running(plan: ViewPlan) -> OnlineRefused:
     return OnlineRefused(
         f"another export of {plan.view} is running; both have stopped",
         hint="wait for the other to end, then run the command again",
     )
-
-
-def _pieces_after(rows: pa.RecordBatchReader, skip: int) -> Iterator[pa.RecordBatch]:
-    for batch in rows:
-        if skip < batch.num_rows:
-            yield from pieces(batch.slice(skip))
-        skip = max(0, skip - batch.num_rows)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from featmill.contract.catalog import FeatureTable
+    from featmill.online.expiry import KeyExpiry
     from featmill.online.plan import ViewPlan
 
 
@@ -24,6 +25,9 @@ class ExportJob:
     can be the same and a value not, as where a feature came to ignore NULLs. `holds` names the snapshots the rows come
     from; left empty it is the one. `force` writes every row again even if the store says it has them. `epoch` is that
     of the promotion: a greater one takes the view over, a smaller one is refused (rule 21).
+
+    `expiry` says when the store may drop the keys; None where they stay. `keeps` makes keys stay that another view may
+    have let go; what an earlier export of this one did is known.
     """
 
     project: str
@@ -36,6 +40,13 @@ class ExportJob:
     holds: tuple[str, ...] = ()
     force: bool = False
     epoch: int = 0
+    expiry: KeyExpiry | None = None
+    keeps: bool = False
+
+    @property
+    def key_life_us(self) -> int | None:
+        """How long after a row's event time its key stays, microseconds; None for as long as it is online."""
+        return None if self.expiry is None else self.expiry.ttl_us + self.expiry.grace_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +90,14 @@ def base_of(job: ExportJob, plan: ViewPlan, before: LiveRecord | None) -> LiveBa
     if before.is_complete:
         if not before.content:
             return "the live record does not say what decided the values"
+        if before.key_life_us != job.key_life_us:
+            return "keys are to stay for another time than before"
         return LiveBase(
             snapshot_id=before.snapshot_id,
             content=before.content,
             rows=before.rows,
             read_at=before.started_at,
+            key_life_us=before.key_life_us,
         )
     if not _is_same(job, plan, before):
         return f"an export of snapshot {before.snapshot_id} has not finished: what is online is unknown"
@@ -115,6 +129,8 @@ def first_record(
         keys=key_names(plan),
         writer=uuid.uuid4().hex,
         epoch=job.epoch,
+        key_life_us=job.key_life_us,
+        may_expire=job.keeps or job.expiry is not None,
         base=base,
         differing=differing,
         started_at=clock.now(),
@@ -134,6 +150,7 @@ def first_record(
         update={
             "position": before.position if resumes else 0,
             "started_at": before.started_at if resumes else fresh.started_at,
+            "may_expire": fresh.may_expire or before.may_expire,
             "replaces": tuple(replaces),
             "dropped": tuple(name for name in dropped if name not in features),
         }
@@ -148,6 +165,7 @@ def last_record(record: LiveRecord) -> LiveRecord:
             "position": record.rows,
             "replaces": (),
             "dropped": (),
+            "may_expire": record.key_life_us is not None,
             "base": None,
             "differing": None,
             "finished_at": clock.now(),
@@ -161,8 +179,14 @@ def key_names(plan: ViewPlan) -> tuple[str, ...]:
 
 
 def _is_same(job: ExportJob, plan: ViewPlan, before: LiveRecord) -> bool:
-    now = (job.snapshot_id, job.content, job.total_rows, _names(plan))
-    return now == (before.snapshot_id, before.content, before.rows, before.features)
+    now = (job.snapshot_id, job.content, job.total_rows, _names(plan), job.key_life_us)
+    return now == (
+        before.snapshot_id,
+        before.content,
+        before.rows,
+        before.features,
+        before.key_life_us,
+    )
 
 
 def _names(plan: ViewPlan) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ class LiveBase(BaseModel):
     """What was there, whole, when a run began that writes only what differs from it.
 
     Snapshot, rows and `content` as in the record that said so; `read_at` is when it was begun, and what the registry
-    held then decided its rows.
+    held then decided its rows. `key_life_us` is the record's.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -54,6 +54,7 @@ class LiveBase(BaseModel):
     content: str
     rows: int
     read_at: datetime
+    key_life_us: int | None = None
 
 
 class LiveRecord(BaseModel):
@@ -65,7 +66,8 @@ class LiveRecord(BaseModel):
     still be there, `features` and `dropped` every feature whose fields may be. `keys` are the
     entities' join keys with their online kinds. `writer` tells one export run from another, `clients`
     are its connections, the number that each server gave its own, and `epoch` is the promotion that it
-    belongs to: a greater one wins (rule 21).
+    belongs to: a greater one wins (rule 21). `key_life_us` is how long after a row's event time the store
+    may drop its key, microseconds, None where keys stay; `may_expire` says that a run before may have let some go.
 
     A run that writes only what differs names what it differs from, `base`, and how many rows that is, `differing`;
     its position counts these rows.
@@ -86,6 +88,8 @@ class LiveRecord(BaseModel):
     dropped: tuple[str, ...] = ()
     replaces: tuple[str, ...] = ()
     writer: str
+    key_life_us: int | None = None
+    may_expire: bool = False
     clients: dict[str, int] = {}
     epoch: int = 0
     base: LiveBase | None = None

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pyarrow as pa
 
 from exporters.changed_rows import row_source
-from exporters.redis import ExportJob, export, export_view, verify_view
+from exporters.redis import ExportJob, export_view, verify_view, writing
 from exporters.rows import visible_rows
 from featmill.online.codec import pieces
 from featmill.warehouse.model import Snapshot
@@ -64,7 +64,7 @@ def paced(seconds):
         yield
         return
     PACE.seconds = seconds
-    with patch.object(export, "pieces", slow_pieces), patch.object(export, "_MARK_ROWS", 1_000):
+    with patch.object(writing, "pieces", slow_pieces), patch.object(writing, "_MARK_ROWS", 1_000):
         yield
     PACE.seconds = 0.0
 

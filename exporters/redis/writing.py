@@ -1,0 +1,166 @@
+"""One run's rows, deletes and marks, through the connections that its record names."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from exporters.changed_rows import changed_column
+from exporters.redis.job import last_record
+from featmill.errors import LakeError
+from featmill.online.codec import (
+    changed_commands,
+    check_columns,
+    delete_commands,
+    pieces,
+    write_commands,
+)
+from featmill.online.expiry import REPLIES_PER_ROW, expire_commands, keep_commands
+from featmill.online.live import live_key, mark_command
+from featmill.online.plan import feature_field
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pyarrow as pa
+
+    from exporters.changed_rows import VanishedKeys
+    from featmill.online.expiry import KeyExpiry
+    from featmill.online.live import LiveRecord
+    from featmill.online.pipeline import Pipeline
+    from featmill.online.plan import ViewPlan
+    from featmill.online.row_bytes import Bytes
+
+#: Rows between two marks in the journal: what a killed run may have to write again.
+_MARK_ROWS = 20_000
+
+
+class OtherWriter(Exception):
+    """The live record carries the mark of another run."""
+
+
+class Run:
+    """One run: of one entity, what is sent later is executed later."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        plan: ViewPlan,
+        record: LiveRecord,
+        on_mark: Callable[[int, int], None],
+        expiry: KeyExpiry | None,
+    ) -> None:
+        self.record = record
+        self._pipeline = pipeline
+        self._plan = plan
+        self._on_mark = on_mark
+        self._expiry = expiry
+        self._deleted = 0
+        fields = (feature_field(plan.view, name) for name in record.dropped)
+        self._dropped = tuple(field for field in fields if field not in plan.fields)
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes of all commands so far."""
+        return self._pipeline.sent_bytes
+
+    def write(self, rows: pa.RecordBatchReader) -> int:
+        """Send every row that is not known to be there; returns how many."""
+        first = position = marked = self.record.position
+        commands = write_commands if self.record.differing is None else _changed_commands
+        encode = partial(commands, self._plan)
+        for piece in _pieces_after(rows, position):
+            self._pipeline.send_rows(self._plan, piece, encode)
+            if self._dropped:
+                self._send_delete(piece, self._dropped)
+            self._send_expiry(piece)
+            position += piece.num_rows
+            if position - marked >= _MARK_ROWS:
+                self._mark(self.record.model_copy(update={"position": position}))
+                marked = position
+        if position != self.record.to_write:
+            raise LakeError(
+                f"{self._plan.view}: snapshot {self.record.snapshot_id} should have "
+                f"{self.record.to_write} rows, {position} were read",
+                hint="the published table changed, or the rows were not read whole",
+            )
+        return position - first
+
+    def delete(self, vanished: VanishedKeys | None) -> int:
+        """Take away the entities of replaced snapshots; returns how many were there."""
+        if vanished is None or not self.record.replaces:
+            return 0
+        keys = vanished(self.record.replaces)
+        check_columns(self._plan, keys.schema, keys_only=True)
+        for piece in _pieces_after(keys, 0):
+            self._send_delete(piece, (*self._plan.fields, *self._dropped), self._count_deleted)
+        self._pipeline.finish()
+        return self._deleted
+
+    def settle(self) -> None:
+        """Wait until everything sent was answered."""
+        self._pipeline.finish()
+
+    def finish(self) -> None:
+        """Wait until everything sent was answered, then say so in the record."""
+        self._mark(self.record.model_copy(update={"position": self.record.to_write}))
+        self._pipeline.finish()
+        self._mark(last_record(self.record))
+        self._pipeline.finish()
+
+    def _send_expiry(self, piece: pa.RecordBatch) -> None:
+        """Behind the rows: a key that is new has none yet, an older one's may end before the new row's ttl."""
+        if self._expiry is not None:
+            limits = (self._expiry.ttl_us, self._expiry.grace_us, self._expiry.floor_us)
+            self._pipeline.send_rows(
+                self._plan,
+                piece,
+                lambda part: expire_commands(self._plan, part, *limits),
+                replies_per_row=REPLIES_PER_ROW,
+            )
+        elif self.record.may_expire:
+            self._pipeline.send_rows(self._plan, piece, partial(keep_commands, self._plan))
+
+    def _send_delete(
+        self,
+        piece: pa.RecordBatch,
+        fields: tuple[bytes, ...],
+        on_reply: Callable[[int], None] | None = None,
+    ) -> None:
+        encode = partial(delete_commands, self._plan, fields=fields)
+        self._pipeline.send_rows(self._plan, piece, encode, on_reply)
+
+    def _count_deleted(self, fields: int) -> None:
+        self._deleted += fields > 0
+
+    def _mark(self, record: LiveRecord) -> None:
+        key = live_key(self._plan.project)
+        command = mark_command(self._plan.project, self._plan.view, record)
+        marked = partial(self._marked, record.position)
+        self._pipeline.send_key(key, command, 1, marked, after_all=True)
+
+    def _marked(self, position: int, was_own: int) -> None:
+        """Take the reply of a mark: whether the record was ours still."""
+        if not was_own:
+            raise OtherWriter
+        self._on_mark(position, self.record.to_write)
+
+
+def _changed_commands(plan: ViewPlan, piece: pa.RecordBatch) -> Bytes:
+    """What of each row changed, as its flags say."""
+    flags: list[Any] = [
+        piece.column(changed_column(feature.name)).to_numpy(zero_copy_only=False)
+        for feature in plan.features
+    ]
+    if not flags:
+        return changed_commands(plan, piece, np.zeros((piece.num_rows, 0), np.bool_))
+    return changed_commands(plan, piece, np.column_stack(flags).astype(np.bool_))
+
+
+def _pieces_after(rows: pa.RecordBatchReader, skip: int) -> Iterator[pa.RecordBatch]:
+    for batch in rows:
+        if skip < batch.num_rows:
+            yield from pieces(batch.slice(skip))
+        skip = max(0, skip - batch.num_rows)

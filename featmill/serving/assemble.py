@@ -60,17 +60,14 @@ def assemble(plan: ServicePlan, asked: Asked, found: Found, as_of: datetime) -> 
     else:
         values, statuses = _many(plan, asked, found, looked)
     answered = plan.answered
-    values, statuses = values[:answered], statuses[:answered]
-    view_of: list[int | None] = [feature.view for feature in plan.stored[:answered]]
+    if answered != len(values):
+        values, statuses = values[:answered], statuses[:answered]
     if plan.request is not None:
-        names = plan.names[:answered]
-        computed = plan.request.evaluate(
-            asked.rows, dict(zip(names, values, strict=True)), asked.request, as_of
-        )
+        stored = dict(zip(plan.names, values, strict=False))
+        computed = plan.request.evaluate(asked.rows, stored, asked.request, as_of)
         for feature in plan.service.request_features:
             values.append(computed[feature.name])
             statuses.append(bytes(asked.rows))
-            view_of.append(None)
     return FeatureVectors(
         plan.name,
         asked.keys,
@@ -78,8 +75,8 @@ def assemble(plan: ServicePlan, asked: Asked, found: Found, as_of: datetime) -> 
         plan.names,
         tuple(values),
         tuple(statuses),
-        tuple(view_of),
-        tuple(view.answer for view in looked),
+        plan.view_of,
+        tuple([view.answer for view in looked]),
         as_of,
         found.degraded,
         plan.types,

@@ -86,7 +86,8 @@ class ServicePlan:
 
     `project` is the Feast project. `keys` are all join keys a request gives, with their contract types. `stored` are
     the features that are read, the first `answered` of which are answered; the rest are read as fallbacks only.
-    `request` computes the request-time features, None where there are none.
+    `request` computes the request-time features, None where there are none. `names`, `types` and `view_of` are an
+    answer's: of the stored features, then of those computed on request.
     """
 
     name: str
@@ -99,28 +100,11 @@ class ServicePlan:
     policy: ServingPolicy
     service: FeatureService
     request: RequestPlan | None
-
-    @property
-    def key_names(self) -> tuple[str, ...]:
-        """The join keys a request gives."""
-        return tuple(key.name for key in self.keys)
-
-    @property
-    def request_names(self) -> tuple[str, ...]:
-        """The fields a request sends beside its keys."""
-        return tuple(field.name for field in self.service.request_fields)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The features of an answer in order: the stored ones, then those computed on request."""
-        computed = tuple(feature.name for feature in self.service.request_features)
-        return tuple(feature.name for feature in self.stored[: self.answered]) + computed
-
-    @property
-    def types(self) -> tuple[FeatureType, ...]:
-        """The contract type of each name."""
-        computed = tuple(feature.type for feature in self.service.request_features)
-        return tuple(feature.type for feature in self.stored[: self.answered]) + computed
+    key_names: tuple[str, ...]
+    request_names: tuple[str, ...]
+    names: tuple[str, ...]
+    types: tuple[FeatureType, ...]
+    view_of: tuple[int | None, ...]
 
     @classmethod
     def compiled(cls, catalog: Catalog, name: str) -> ServicePlan:
@@ -137,17 +121,24 @@ class ServicePlan:
         views = {view: plan_view(project, table) for view, table in tables.items()}
         layout = _Layout(tables, views, refs)
         stored = _stored(service, refs, tables, layout)
+        answered, computed = stored[: len(service.features)], service.request_features
+        keys = _request_keys(tables)
         return cls(
             name=name,
             project=project,
-            keys=_request_keys(tables),
+            keys=keys,
             groups=layout.groups,
             views=layout.views,
             stored=stored,
             answered=len(service.features),
             policy=service.policy,
             service=service,
-            request=_request_plan(service, stored[: len(service.features)]),
+            request=_request_plan(service, answered),
+            key_names=tuple(key.name for key in keys),
+            request_names=tuple(field.name for field in service.request_fields),
+            names=(*(one.name for one in answered), *(one.name for one in computed)),
+            types=(*(one.type for one in answered), *(one.type for one in computed)),
+            view_of=(*(feature.view for feature in answered), *(None for _ in computed)),
         )
 
 

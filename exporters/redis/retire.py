@@ -28,9 +28,10 @@ from featmill.online.row_bytes import (
     bulk,
     bulk_prefix,
 )
+from featmill.online.topology import through_moves, topology_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from featmill.online.connection import OnlineTarget
     from featmill.online.live import LiveRecord
@@ -112,22 +113,32 @@ def _delete(target: OnlineTarget, project: str, fields: Sequence[bytes]) -> int:
         nonlocal found
         found += deleted > 0
 
+    topology = topology_of(target)
+
+    def attempt() -> None:
+        with Pipeline(target, window=_PAGE, topology=topology) as pipeline:
+            for node in topology.nodes:
+                for keys in _entities(node, project):
+                    pipeline.send_keys(keys, lambda part: _delete_commands(part, fields), count)
+            pipeline.finish()
+
+    # Where slots move meanwhile every node is looked through again: what is deleted is not there any more.
+    through_moves(topology, attempt, lambda: found)
+    return found
+
+
+def _entities(node: OnlineTarget, project: str) -> Iterator[pa.LargeBinaryArray]:
+    """The keys of the project's entities on one node, a page at a time."""
     # Redis' patterns give these a meaning: `a*b` is written `a\*b`.
     pattern = b"*" + re.sub(rb"([*?\[\]\\])", rb"\\\1", project.encode())
-    with (
-        translated_errors(target),
-        target.client(timeout=60) as client,
-        Pipeline(target, window=_PAGE) as pipeline,
-    ):
+    with translated_errors(node), node.client(timeout=60) as client:
         cursor = -1
         while cursor != 0:
             cursor, page = client.scan(max(cursor, 0), match=pattern, count=_PAGE, _type="HASH")
             keys = pa.array(page, pa.large_binary())
             keys = keys.filter(pa.array(are_entities(project, keys)))
             if len(keys) > 0:
-                pipeline.send(_delete_commands(keys, fields), len(keys), count)
-        pipeline.finish()
-    return found
+                yield keys
 
 
 def are_entities(project: str, keys: pa.LargeBinaryArray) -> Mask:

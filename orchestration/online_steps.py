@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from featmill import clock
+from featmill.contract.declarations import parse_duration
 from featmill.errors import ParityError
 from featmill.online.serving_state import PublishMode
 from featmill.warehouse.registry import open_registry
@@ -56,6 +57,11 @@ class Verified:
     reports: tuple[ParityReport, ...]
     absent: tuple[str, ...] = ()
 
+    @property
+    def is_proof(self) -> bool:
+        """Whether every entity of every view was looked at."""
+        return all(report.is_proof for report in self.reports)
+
 
 def export(
     settings: Settings,
@@ -103,9 +109,15 @@ def export(
 
 
 def verify(
-    settings: Settings, release_id: str | None = None, on_step: Step | None = None
+    settings: Settings,
+    release_id: str | None = None,
+    on_step: Step | None = None,
+    *,
+    sample: str | None = None,
 ) -> Verified:
     """Compare every key and feature online with a release, exactly.
+
+    A `sample`, `1%` or a number of entities for each view, looks at no more than that, and proves nothing.
 
     Compared is what serves; where another generation holds the release that is asked for, that one.
     Without a release id it is the newest one, which must hold every table that is declared online.
@@ -113,15 +125,20 @@ def verify(
     Raises:
         NoRelease: there is nothing to compare with, or the newest release was made before a table was declared.
         LakeError: a published table cannot be read, or lacks a declared feature.
+        UsageError: the sample is none.
         ParityError: something differs; the message names key, feature and both values.
     """
+    from exporters.redis import Sample
+
+    chosen = None if sample is None else Sample.parse(sample)
     step = open_release(settings, release_id)
     rows = _rows_of(step)
     extra = undeclared(step.target, step.catalog, rows)
-    reports = []
-    for project in step.projects:
-        for table, snapshot in step.of_project(project):
-            reports.append(compare_view(step, rows[project], table, snapshot, on_step))
+    reports = [
+        compare_view(step, rows[project], view, on_step, chosen)
+        for project in step.projects
+        for view in step.of_project(project)
+    ]
     reports.sort(key=lambda report: report.view)
     if extra or not all(report.is_equal for report in reports):
         raise ParityError(
@@ -152,7 +169,8 @@ def open_release(
     declared = declared_online(catalog)
     views, absent = held(registry, release, declared)
     target = online_target(settings)
-    step = OnlineRelease(catalog, registry, release, target, views, absent, read_at)
+    grace = None if settings.online_expiry is None else parse_duration(settings.online_expiry)
+    step = OnlineRelease(catalog, registry, release, target, views, absent, read_at, grace)
     # Where nothing is declared online any more, taking away what is live is still to do.
     if declared or not undeclared(target, catalog, live_rows(target, step.projects)):
         require_views(release, len(declared), absent, is_newest=release_id is None)

@@ -6,16 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from featmill import clock
 from featmill.errors import NoRelease
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
-    from exporters.redis import ParityReport, RetiredView
+    from exporters.redis import ParityReport, RetiredView, Sample
     from exporters.redis.job import ExportJob
     from exporters.rows import VisibleRows
     from featmill.contract.catalog import Catalog, FeatureTable
     from featmill.online.connection import OnlineTarget
+    from featmill.online.expiry import KeyExpiry
     from featmill.warehouse.model import Release, Snapshot
     from featmill.warehouse.registry import Registry
 
@@ -48,7 +50,8 @@ class OnlineRelease:
     """A release and the store it goes to: what an export, a proof, a promotion and a rollback start from.
 
     `views` are the tables that are declared online and that the release holds, `absent` the names of those it lacks.
-    `read_at` is the moment that the registry is read at: what was released later is of no concern (rule 22).
+    `read_at` is the moment that the registry is read at: what was released later is of no concern (rule 22). `grace` is
+    how long keys stay after their ttl, None where they do not expire.
     """
 
     catalog: Catalog
@@ -58,6 +61,7 @@ class OnlineRelease:
     views: tuple[tuple[FeatureTable, Snapshot], ...]
     absent: tuple[str, ...]
     read_at: datetime
+    grace: timedelta | None = None
 
     @property
     def projects(self) -> tuple[str, ...]:
@@ -72,6 +76,13 @@ class OnlineRelease:
             for table, snapshot in self.views
             if self.catalog.feast_project(table.tenant) == project
         ]
+
+    def expiry(self, table: FeatureTable) -> KeyExpiry | None:
+        """When the keys of a table's rows may go that are written now; None where they stay."""
+        from featmill.online.expiry import key_expiry
+
+        tables = [t for t in declared_online(self.catalog) if t.tenant == table.tenant]
+        return key_expiry(table, tables, self.grace, clock.now())
 
     def released(self, table: FeatureTable) -> list[Snapshot]:
         """The table's released snapshots as the registry stood."""
@@ -213,17 +224,20 @@ def written_view(write: ViewWrite) -> ExportedView | None:
 def compare_view(
     step: OnlineRelease,
     rows_project: str,
-    table: FeatureTable,
-    snapshot: Snapshot,
+    view: tuple[FeatureTable, Snapshot],
     on_step: Step | None,
+    sample: Sample | None = None,
 ) -> ParityReport:
-    """Compare every key and value of the view with its snapshot, exactly."""
-    from exporters.redis import verify_view
+    """Compare the view's keys and values with its snapshot, exactly: all of them, or a sample, which proves nothing."""
+    from exporters.redis import ParityJob, compare_rows
     from exporters.rows import visible_rows
 
+    table, snapshot = view
     with visible_rows(table, snapshot, step.released(table)) as visible:
+        share = None if sample is None else sample.of(visible.count)
+        job = ParityJob(rows_project, table, share, step.expiry(table))
         on_rows = counting(on_step, table, visible.count)
-        return verify_view(step.target, rows_project, table, visible.reader(), on_rows)
+        return compare_rows(step.target, job, visible.reader(), on_rows)
 
 
 def counting(on_step: Step | None, table: FeatureTable, total: int) -> Callable[[int], None] | None:
@@ -239,6 +253,8 @@ def differences(
     """What differs, in words: the first differences by key and feature, and the views that are not declared."""
     lines = [f"online and release {release.release_id} differ:"]
     for report in reports:
+        if report.sampled is not None:
+            lines.append(f"  {report.view}: of a sample of {report.checked_entities:,} entities:")
         if report.record is None:
             lines.append(f"  {report.view}: nothing was ever exported")
         elif report.is_incomplete:

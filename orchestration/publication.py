@@ -102,7 +102,7 @@ class Publication:
             ParityError: something differs; what served before goes on serving.
         """
         reports = tuple(report for place in self.places for report in place.compare(on_step))
-        if not all(report.is_equal for report in reports):
+        if not all(report.is_proof for report in reports):
             raise ParityError(
                 differences(self._step.release, reports, ()),
                 hint="somebody else wrote there: run the command again, with --force for an export in place",
@@ -189,8 +189,8 @@ class Place:
         if self._is_whole:
             return []
         return [
-            compare_view(self._step, self.rows_project, table, snapshot, on_step)
-            for table, snapshot in self._step.of_project(self.project)
+            compare_view(self._step, self.rows_project, view, on_step)
+            for view in self._step.of_project(self.project)
         ]
 
     def settle(self) -> None:

@@ -48,11 +48,20 @@ def export(
     show_export(run_export(load_settings(project_dir), release, force=force, with_feast=feast))
 
 
-def verify(release: ReleaseId = None, project_dir: ProjectDir = None) -> None:
+def verify(
+    release: ReleaseId = None,
+    sample: Annotated[
+        str | None,
+        typer.Option(
+            help="Look at so many entities of each view, or at a share of them such as 1%, and prove nothing."
+        ),
+    ] = None,
+    project_dir: ProjectDir = None,
+) -> None:
     """Prove that every key and feature online equals the release; exit 1 and say where not."""
     from featmill.settings import load_settings
 
-    show_verify(run_verify(load_settings(project_dir), release))
+    show_verify(run_verify(load_settings(project_dir), release, sample))
 
 
 def run_export(
@@ -67,12 +76,14 @@ def run_export(
         )
 
 
-def run_verify(settings: Settings, release: str | None = None) -> Verified:
+def run_verify(
+    settings: Settings, release: str | None = None, sample: str | None = None
+) -> Verified:
     """Verify with a progress bar for each view."""
     from orchestration import online_steps
 
     with console.progress() as shown:
-        return online_steps.verify(settings, release, step_bars(shown, "verify"))
+        return online_steps.verify(settings, release, step_bars(shown, "verify"), sample=sample)
 
 
 def show_export(done: Exported) -> None:
@@ -117,19 +128,31 @@ def views_table(title: str, views: Sequence[ExportedView]) -> Table:
 
 def show_verify(found: Verified) -> None:
     """Print what was compared."""
-    table = Table(title=f"Verified: online equals release {found.release_id}", title_justify="left")
+    title = f"Verified: online equals release {found.release_id}"
+    if not found.is_proof:
+        title = f"Sampled, which proves nothing: no difference from release {found.release_id}"
+    table = Table(title=title, title_justify="left")
     table.add_column("view")
-    for column in ("entities", "values", "differences", "seconds"):
+    for column in ("entities", "values", "differences", "seconds", "values/s", "MB/s"):
         table.add_column(column, justify="right")
     for report in found.reports:
+        sampled = "" if report.sampled is None else f" (sample of {report.sampled:.2%})"
         table.add_row(
-            report.view,
+            report.view + sampled,
             f"{report.checked_entities:,}",
             f"{report.checked_values:,}",
             f"{report.total_differences:,}",
             f"{report.seconds:.2f}",
+            f"{report.values_per_second:,.0f}",
+            f"{report.megabytes_per_second:.1f}",
         )
     console.out.print(table)
+    for report in found.reports:
+        if report.expired:
+            console.out.print(
+                f"{report.view}: {report.expired:,} entities past their ttl are gone from the store, as they may",
+                highlight=False,
+            )
     if found.absent:
         console.out.print(f"not in this release: {', '.join(found.absent)}", highlight=False)
 

@@ -23,6 +23,7 @@ from featmill.serving.http.features import (
     FeaturesRoute,
     Message,
     Receive,
+    Reply,
     Send,
     mistake,
     refusal_json,
@@ -55,23 +56,25 @@ class FeaturesApp:
     def __init__(self, build: Callable[[], Awaitable[ServerParts]]) -> None:
         self._build = build
         self._parts: ServerParts | None = None
-        self._features: App = _not_started
+        #: The hot route, once the server has started: the protocol calls it without asking the application.
+        self.features: FeaturesRoute | None = None
         self._others: App = _not_started
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request, or the server's own start and end."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
-        elif scope["path"] == "/features" and scope["method"] == "POST":
-            await self._features(scope, receive, send)
+        elif (
+            scope["path"] == "/features" and scope["method"] == "POST" and self.features is not None
+        ):
+            await self.features(scope, receive, send)
         else:
             await self._others(scope, receive, send)
 
     async def start(self) -> ServerParts:
         """Make the parts; they are what the routes share."""
         self._parts = parts = await self._build()
-        features = FeaturesRoute(parts)
-        self._features = features
+        self.features = features = FeaturesRoute(parts)
         self._others = _Others(parts, features).starlette()
         return parts
 
@@ -125,7 +128,7 @@ class FeaturesApp:
 
 async def _not_started(_scope: Message, _receive: Receive, send: Send) -> None:
     body = b'{"error":"the server has not started","field":null,"expected":null,"request_id":""}'
-    await respond(send, 503, body, [(b"content-type", b"application/json")])
+    await respond(send, Reply(503, [(b"content-type", b"application/json")], body))
 
 
 class _Others:

@@ -1,4 +1,4 @@
-"""POST /features: the one route where a microsecond counts, so it is plain ASGI in front of the framework."""
+"""POST /features: the one route where a microsecond counts, so no framework is in its way."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -36,63 +37,73 @@ _JSON_HEADER: Header = (b"content-type", _JSON)
 _ARROW_HEADER: Header = (b"content-type", ARROW.encode())
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back: a status, headers without the length, and a body."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+
+
 class FeaturesRoute:
-    """Answers requests for features."""
+    """Answers requests for features, whichever way they came in."""
 
     def __init__(self, parts: ServerParts) -> None:
         self._parts = parts
-        self._options = parts.options
+        self.options = parts.options
         self._in_flight = 0
-        self._id_prefix = secrets.token_hex(6)
+        self._id_prefix = secrets.token_hex(6).encode()
         self._ids = itertools.count(1)
 
-    @property
-    def in_flight(self) -> int:
-        """The requests that are being answered."""
-        return self._in_flight
-
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer one request; whatever happens the caller gets an answer with a request id."""
+        """Answer one request as an ASGI application does."""
         headers: Headers = dict(scope["headers"])
-        if self._parts.traces is None:
-            await self._answer(headers, receive, send)
-            return
-        with self._parts.traces.request(headers) as span:
-            span.set_attribute(
-                "http.response.status_code", await self._answer(headers, receive, send)
-            )
+        try:
+            body = await self._body(headers, receive)
+        except RequestRefused as error:
+            reply = self.refusal(headers, error)
+        else:
+            reply = await self.reply(headers, body)
+        await respond(send, reply)
 
-    async def _answer(self, headers: Headers, receive: Receive, send: Send) -> int:
+    async def reply(self, headers: Headers, body: bytes) -> Reply:
+        """The answer to a whole request; whatever happens it has a request id."""
+        if self._parts.traces is None:
+            return await self._reply(headers, body)
+        with self._parts.traces.request(headers) as span:
+            reply = await self._reply(headers, body)
+            span.set_attribute("http.response.status_code", reply.status)
+            return reply
+
+    async def _reply(self, headers: Headers, body: bytes) -> Reply:
         started = time.perf_counter()
         request_id = self.request_id(headers)
         seen = _Seen()
         self._in_flight += 1
         try:
-            body, kind = await self._features(headers, receive, seen)
+            text, kind = await self._features(headers, body, seen)
         except RequestError as error:
-            return await self._refuse(send, error, request_id, seen, started)
+            return self._refused(error, request_id, seen, started)
         except Exception:
             self._parts.log.exception("failed", request_id=request_id.decode("latin-1"))
-            return await self._refuse(send, mistake(), request_id, seen, started)
+            return self._refused(mistake(), request_id, seen, started)
         finally:
             self._in_flight -= 1
         answer = seen.answer
         extra = [kind, (b"x-request-id", request_id)]
         if answer is not None and answer.degraded is not None:
             extra.append((b"x-featmill-degraded", answer.degraded.encode("latin-1", "replace")))
-        await respond(send, 200, body, extra)
         self._note(request_id, seen, started)
-        return 200
+        return Reply(200, extra, text)
 
-    async def _features(
-        self, headers: Headers, receive: Receive, seen: _Seen
-    ) -> tuple[bytes, Header]:
+    async def _features(self, headers: Headers, body: bytes, seen: _Seen) -> tuple[bytes, Header]:
         parts = self._parts
-        if self._in_flight > self._options.concurrency:
-            raise too_busy(503, f"{self._options.concurrency:,} requests are being answered", 1)
+        if self._in_flight > self.options.concurrency:
+            raise too_busy(503, f"{self.options.concurrency:,} requests are being answered", 1)
         seen.key = key = parts.access.admit(headers)
-        body = await self._body(headers, receive)
-        asked = read_body(body, parts.services, self._options.entities)
+        _require_json(headers)
+        asked = read_body(body, parts.services, self.options.entities)
         seen.service = asked.service.name
         require(key, asked.service)
         form = wanted_form(headers)
@@ -105,7 +116,7 @@ class FeaturesRoute:
 
     async def _read(self, asked: Asked) -> FeatureVectors:
         parts, name = self._parts, asked.service.name
-        as_of = self._options.as_of
+        as_of = self.options.as_of
         if parts.traces is None:
             return await parts.reader.read(name, asked.keys, asked.request, as_of=as_of)
         with parts.traces.store_read(name) as span:
@@ -115,57 +126,42 @@ class FeaturesRoute:
             return answer
 
     async def _body(self, headers: Headers, receive: Receive) -> bytes:
-        """The whole body.
-
-        Raises:
-            RequestRefused: 408 it did not come in time, 413 it is too long, 415 it is of another type.
-        """
-        limit = self._options.body_bytes
-        if headers.get(b"content-type", _JSON).partition(b";")[0].strip().lower() != _JSON:
-            raise RequestRefused(
-                415,
-                "the body is not JSON",
-                field="header.content-type",
-                expected="application/json",
-            )
+        limit = self.options.body_bytes
         if int(headers.get(b"content-length", b"0")) > limit:
-            raise _too_long(limit)
+            raise too_long(limit)
         try:
-            async with asyncio.timeout(self._options.body_seconds):
-                message = await receive()
-                body: bytes = message.get("body", b"")
-                while message.get("more_body", False):
+            async with asyncio.timeout(self.options.body_seconds):
+                body, is_whole = b"", False
+                while not is_whole:
                     message = await receive()
                     body += message.get("body", b"")
+                    is_whole = not message.get("more_body", False)
                     if len(body) > limit:
-                        raise _too_long(limit)
+                        raise too_long(limit)
         except TimeoutError:
-            raise RequestRefused(
-                408,
-                "the body did not come in time",
-                field="body",
-                expected=f"the whole body within {self._options.body_seconds:g} s",
-                headers=[(b"connection", b"close")],
-            ) from None
+            raise too_slow(self.options.body_seconds) from None
         return body
 
-    async def _refuse(
-        self, send: Send, error: RequestError, request_id: bytes, seen: _Seen, started: float
-    ) -> int:
+    def refusal(self, headers: Headers, error: RequestError) -> Reply:
+        """The answer to a request that was refused before it was whole."""
+        return self._refused(error, self.request_id(headers), _Seen(), time.perf_counter())
+
+    def _refused(
+        self, error: RequestError, request_id: bytes, seen: _Seen, started: float
+    ) -> Reply:
         status = error.status if isinstance(error, RequestRefused) else 422
         extra = error.headers if isinstance(error, RequestRefused) else ()
-        body = refusal_json(error, request_id)
-        await respond(send, status, body, [_JSON_HEADER, (b"x-request-id", request_id), *extra])
-        self._parts.meters.ended("/features", status, seen.service)
-        if self._options.access_log:
+        if self.options.metrics:
+            self._parts.meters.ended("/features", status, seen.service)
+        if self.options.access_log:
             self._log(request_id, seen, started, status)
-        return status
+        body = refusal_json(error, request_id)
+        return Reply(status, [_JSON_HEADER, (b"x-request-id", request_id), *extra], body)
 
     def _note(self, request_id: bytes, seen: _Seen, started: float) -> None:
-        """Count and log an answer, after it went out."""
-        if self._options.metrics and seen.answer is not None:
+        if self.options.metrics and seen.answer is not None:
             self._parts.meters.answered(seen.answer, time.perf_counter() - started)
-        if self._options.access_log:
+        if self.options.access_log:
             self._log(request_id, seen, started, 200)
 
     def _log(self, request_id: bytes, seen: _Seen, started: float, status: int) -> None:
@@ -173,6 +169,7 @@ class FeaturesRoute:
         self._parts.log.info(
             "request",
             request_id=request_id.decode("latin-1"),
+            route="/features",
             status=status,
             ms=round((time.perf_counter() - started) * 1_000, 3),
             key=None if seen.key is None else seen.key.key_id,
@@ -186,7 +183,7 @@ class FeaturesRoute:
         given = headers.get(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             return given
-        return b"%b-%x" % (self._id_prefix.encode(), next(self._ids))
+        return b"%b-%x" % (self._id_prefix, next(self._ids))
 
 
 class _Seen:
@@ -198,6 +195,14 @@ class _Seen:
         self.key: ApiKey | None = None
         self.service = ""
         self.answer: FeatureVectors | None = None
+
+
+def _require_json(headers: Headers) -> None:
+    kind = headers.get(b"content-type", _JSON)
+    if kind != _JSON and kind.partition(b";")[0].strip().lower() != _JSON:
+        raise RequestRefused(
+            415, "the body is not JSON", field="header.content-type", expected="application/json"
+        )
 
 
 def mistake() -> RequestRefused:
@@ -233,26 +238,38 @@ def refusal_json(error: RequestError, request_id: bytes) -> bytes:
     said = {
         "error": error.message,
         "field": error.field or None,
-        "expected": error.hint or None,
+        "expected": error.hint or "what GET /services/{name} says",
         "request_id": request_id.decode("latin-1"),
     }
     return orjson.dumps(said)
 
 
-async def respond(send: Send, status: int, body: bytes, headers: list[Header]) -> None:
-    """Send a whole answer."""
-    headers.append((b"content-length", b"%d" % len(body)))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+async def respond(send: Send, reply: Reply) -> None:
+    """Send a whole answer as an ASGI application does."""
+    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
 
 
-def _too_long(limit: int) -> RequestRefused:
+def too_long(limit: int) -> RequestRefused:
+    """413: the body is longer than may be."""
     return RequestRefused(
         413,
         f"the body is longer than {limit:,} bytes",
         field="body",
         expected=f"at most {limit:,} bytes",
         # What is still under way would be taken for the next request.
+        headers=[(b"connection", b"close")],
+    )
+
+
+def too_slow(seconds: float) -> RequestRefused:
+    """408: the body did not come in time."""
+    return RequestRefused(
+        408,
+        "the body did not come in time",
+        field="body",
+        expected=f"the whole body within {seconds:g} s",
         headers=[(b"connection", b"close")],
     )
 

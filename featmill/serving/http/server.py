@@ -30,6 +30,7 @@ from featmill.serving.http.options import ServeOptions
 from featmill.serving.http.readiness import StoreProbe
 from featmill.serving.http.served_services import offered_services
 from featmill.serving.http.server_parts import ServerParts
+from featmill.serving.http.wire import FeaturesProtocol
 from featmill.serving.served_log import ServedLog
 from featmill.settings import Settings, load_settings
 
@@ -131,7 +132,7 @@ def _configuration(options: ServeOptions) -> uvicorn.Config:
         _FACTORY,
         factory=True,
         loop="uvloop",
-        http="httptools",
+        http=FeaturesProtocol,
         ws="none",
         lifespan="on",
         log_config=request_log.of_uvicorn(),

@@ -32,5 +32,5 @@ def shop(embedded, tmp_path_factory):
 @pytest.fixture(scope="module")
 def client(shop):
     """A client of a server without keys."""
-    with shop.serving() as client:
+    with shop.client() as client:
         yield client

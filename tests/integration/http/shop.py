@@ -8,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import httpx
 import uvicorn
@@ -24,6 +25,7 @@ from featmill.contract.catalog import (
 from featmill.contract.types import parse_type
 from featmill.serving.http.options import ServeOptions
 from featmill.serving.http.server import features_app
+from featmill.serving.http.wire import FeaturesProtocol
 from tests.integration.serving.chain import Chain, day
 from tests.unit.online.tables import feature_table
 
@@ -65,8 +67,8 @@ def service(name, *refs, **more):
     """A service of `view:feature` references."""
     found = (FeatureRef(view=v, feature=f) for v, _, f in (ref.partition(":") for ref in refs))
     policy = ServingPolicy(deadline=timedelta(seconds=2), failures=1_000)
-    more = {"description": f"about {name}", "owner": "ds", "policy": policy} | more
-    return FeatureService(name=name, features=tuple(found), **more)
+    told: dict[str, Any] = {"description": f"about {name}", "owner": "ds", "policy": policy}
+    return FeatureService(name=name, features=tuple(found), **(told | more))
 
 
 SERVICES = (
@@ -107,7 +109,7 @@ class Shop(Chain):
     def __init__(self, folder, target, monkeypatch):
         super().__init__(folder, target, monkeypatch)
         clicks = CLICKS.model_copy(update={"ttl": timedelta(days=2)})
-        self.tables = (
+        self.tables: tuple = (
             with_defaults(clicks, count_7d=0),
             ORDERS,
             TYPED,
@@ -141,7 +143,7 @@ class Shop(Chain):
         return ServeOptions(project_dir=self.settings.root, **(quiet | more))
 
     @contextmanager
-    def serving(self, **more):
+    def client(self, **more):
         """A client of a server that runs meanwhile."""
         app = features_app(self.options(**more), self.settings, self.catalog)
         with running(app) as url, httpx.Client(base_url=url, timeout=20) as client:
@@ -154,7 +156,7 @@ def running(app):
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=FeaturesProtocol,
         lifespan="on",
         log_level=logging.ERROR,
         access_log=False,

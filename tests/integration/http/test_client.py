@@ -1,0 +1,167 @@
+"""The typed client gives what the reader gives, and fails as it says."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from featmill.errors import OnlineUnreachable
+from featmill.serving import api_keys
+from featmill.serving.api_keys import Scope
+from featmill.serving.client import (
+    AsyncFeatureClient,
+    FeatureClient,
+    NotAllowed,
+    ServerRefused,
+    TooBusy,
+)
+from featmill.serving.reader import FeatureReader
+from tests.integration.http.shop import NOW
+from tests.integration.serving.chain import day
+
+pytestmark = pytest.mark.redis
+ASKED = [
+    ("churn", {"user_id": [1, 2, 3, 4]}, None),
+    ("priced", {"user_id": 1}, {"price": [1.5], "seen_at": day(1)}),
+    ("typed", {"at": [day(1), day(2)], "code": "x"}, None),
+]
+
+
+@pytest.fixture(scope="module")
+def url(client):
+    return str(client.base_url)
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked[0])
+def test_it_gives_what_the_reader_gives(shop, url, asked):
+    with FeatureReader.open(shop.catalog, shop.target) as reader:
+        wanted = reader.read(*asked, as_of=NOW)
+    with FeatureClient(url, deadline=10) as client:
+        found = client.read(*asked)
+
+    assert same(found) == same(wanted)
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked[0])
+def test_the_asynchronous_one_gives_the_same(url, asked):
+    async def read():
+        async with AsyncFeatureClient(url, deadline=10) as client:
+            return await client.read(*asked), await client.services()
+
+    with FeatureClient(url, deadline=10) as client:
+        found, services = asyncio.run(read())
+        assert same(found) == same(client.read(*asked))
+        assert services == client.services()
+
+
+def same(answer):
+    """An answer without the kinds of its sequences, and with its words spelt out."""
+    return {
+        **answer.to_dict(),
+        "types": answer.types,
+        "as_of": answer.as_of,
+        "views": [(v.view, v.snapshot, v.statuses, list(v.event_at)) for v in answer.views],
+    }
+
+
+def test_a_wrong_request_is_a_typed_error(url):
+    with FeatureClient(url, deadline=10) as client:
+        with pytest.raises(ServerRefused, match="user_id") as wrong:
+            client.read("churn", {"user_id": ["x"]})
+        with pytest.raises(ServerRefused, match="no service") as unknown:
+            client.read("nothing", {"user_id": [1]})
+
+    assert (wrong.value.status, wrong.value.field) == (422, "keys.user_id")
+    assert wrong.value.request_id
+    assert unknown.value.status == 404
+
+
+def test_a_key_that_does_not_open_it_is_a_typed_error(shop):
+    scope = Scope(services=frozenset({"visits"}))
+    _, presented = api_keys.create(shop.settings.api_keys, "client", scope)
+    with shop.client(auth=True) as http:
+        url = str(http.base_url)
+        with FeatureClient(url, presented, deadline=10) as client:
+            assert client.read("visits", {"user_id": 1}).values == ([9],)
+            with pytest.raises(NotAllowed, match="does not open") as closed:
+                client.read("churn", {"user_id": 1})
+        with FeatureClient(url, "fm_0_0", deadline=10) as client, pytest.raises(NotAllowed):
+            client.services()
+
+    assert closed.value.status == 403
+
+
+BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 2\r\n\r\n{}"
+GONE = b""
+
+
+@contextmanager
+def scripted(*answers):
+    """A server that gives these answers one after the other, each to a connection of its own; how many it gave."""
+    given = []
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(5)
+
+        def serve():
+            for answer in answers:
+                try:
+                    connection, _ = listening.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(1 << 16)
+                    given.append(answer)
+                    connection.sendall(
+                        answer.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+                    )
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}", given
+    thread.join(6)
+
+
+def ok(text=b'{"services": []}'):
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
+
+
+def test_it_asks_again_where_that_may_help():
+    with scripted(BUSY, GONE, BUSY, ok()) as (url, given), FeatureClient(url, deadline=5) as client:
+        assert client.services() == []
+    assert len(given) == 4
+
+
+def test_it_does_not_ask_again_where_that_cannot_help():
+    wrong = b"HTTP/1.1 422 No\r\nContent-Length: 2\r\n\r\n{}"
+    with (
+        scripted(wrong, ok()) as (url, given),
+        FeatureClient(url, deadline=5) as client,
+        pytest.raises(ServerRefused),
+    ):
+        client.services()
+    assert len(given) == 1
+
+
+def test_it_gives_up_at_the_deadline():
+    late = BUSY.replace(b"Retry-After: 0", b"Retry-After: 60")
+    started = time.monotonic()
+    with (
+        scripted(late) as (url, _),
+        FeatureClient(url, deadline=0.5) as client,
+        pytest.raises(TooBusy),
+    ):
+        client.services()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    with (
+        FeatureClient(f"http://127.0.0.1:{port}", deadline=0.5) as client,
+        pytest.raises(OnlineUnreachable, match="in time"),
+    ):
+        client.services()
+
+    assert time.monotonic() - started < 3

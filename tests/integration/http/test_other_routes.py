@@ -1,0 +1,154 @@
+"""What people, orchestrators and monitors ask."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from featmill.online.server import EmbeddedServer
+from tests.integration.http.shop import Shop
+from tests.integration.http.test_features import asked
+
+pytestmark = pytest.mark.redis
+
+
+def samples(client):
+    """Every sample of /metrics by its name and labels."""
+    text = client.get("/metrics").text
+    return {
+        name: float(value)
+        for name, value in re.findall(r"^([a-z_]+(?:\{.*\})?) (\S+)$", text, re.MULTILINE)
+    }
+
+
+def test_services_say_what_they_take_and_give(client):
+    found = client.get("/services/priced").json()
+
+    assert found["description"] == "about priced"
+    assert found["owner"] == "ds"
+    assert found["views"] == ["clicks", "orders"]
+    assert [one["name"] for one in found["keys"]] == ["user_id"]
+    assert [(one["name"], one["json_type"]) for one in found["request"]] == [
+        ("price", "float"),
+        ("seen_at", "moment"),
+    ]
+    assert [(one["name"], one["type"]) for one in found["features"]] == [
+        ("clicks__count_7d", "BIGINT"),
+        ("orders__count_7d", "BIGINT"),
+        ("double_price", "DOUBLE"),
+    ]
+
+
+def test_ready_says_what_serves(client):
+    answer = client.get("/readyz")
+
+    assert answer.status_code == 200
+    found = answer.json()
+    assert (found["status"], found["problem"]) == ("ready", None)
+    assert set(found["serving"]) == {"shop", "shop_retail"}
+    assert found["serving"]["shop"]["complete"] is True
+    assert found["serving"]["shop"]["snapshots"]["clicks"].startswith("20260302")
+
+
+def test_the_page_shows_services_what_serves_and_its_age(client):
+    asked(client, "churn", {"user_id": 1})
+    page = client.get("/")
+
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<td>churn</td>" in page.text
+    assert "1 d" in page.text
+    assert "2026-03-03 12:00:00 UTC" in page.text
+    assert "the clock is fixed" in page.text
+    assert 'http-equiv="refresh"' in page.text
+    assert "prefers-color-scheme: dark" in page.text
+    # Nothing is asked of anybody else.
+    assert not re.findall(r"(?:src|href)=\"?(?:https?:)?//", page.text)
+
+
+def test_metrics_count_requests_entities_and_values_by_status(shop):
+    with shop.client() as client:
+        asked(client, "churn", {"user_id": [1, 2, 3, 4]})
+        asked(client, "churn", {"user_id": ["wrong"]})
+        asked(client, "nothing", {"user_id": 1})
+        found = samples(client)
+
+    def of(name, **labels):
+        inside = ",".join(f'{k}="{v}"' for k, v in labels.items())
+        return found[f"{name}{{{inside}}}"]
+
+    assert of("featmill_requests_total", route="/features", service="churn", status="200") == 1
+    assert of("featmill_requests_total", route="/features", service="churn", status="422") == 1
+    assert of("featmill_requests_total", route="/features", service="", status="404") == 1
+    assert of("featmill_entities_total", service="churn") == 4
+    assert of("featmill_values_total", service="churn", status="ok") == 6
+    assert of("featmill_values_total", service="churn", status="default") == 2
+    assert of("featmill_values_total", service="churn", status="missing") == 3
+    assert of("featmill_values_total", service="churn", status="expired") == 1
+    assert of("featmill_request_seconds_count", service="churn") == 1
+    assert of("featmill_snapshot_age_seconds", project="shop") == 86_400
+
+
+def test_no_key_is_in_metrics(shop):
+    with shop.client() as client:
+        asked(client, "churn", {"user_id": 987_654_321})
+        asked(client, "churn", {"user_id": "987654321"})
+        assert "987654321" not in client.get("/metrics").text
+
+
+@pytest.fixture
+def alone(tmp_path, monkeypatch):
+    """A shop with a store of its own that is empty."""
+    server = EmbeddedServer(tmp_path / "online")
+    server.start()
+    yield server, Shop(tmp_path, server.target, monkeypatch)
+    server.stop()
+
+
+def test_it_starts_without_a_store_and_recovers_by_itself(alone):
+    server, shop = alone
+    shop.fill()
+    server.stop()
+    with shop.client() as client:
+        down = client.get("/readyz")
+        answer = asked(client, "churn", {"user_id": [1]})
+        counted = samples(client)
+        server.start()
+        up = eventually(lambda: client.get("/readyz"))
+        later = eventually(lambda: asked(client, "churn", {"user_id": [1]}), degraded=None)
+
+    assert (down.status_code, down.json()["status"]) == (503, "degraded")
+    assert down.json()["problem"]
+    # Degraded, and nothing is hidden: 200, the declared default, and why.
+    assert answer.status_code == 200
+    assert answer.json()["values"] == {"count_7d": [0], "city": [None], "total": [None]}
+    assert set(answer.json()["statuses"]["count_7d"]) == {"default"}
+    assert answer.headers["x-featmill-degraded"] == answer.json()["degraded"] == "unreachable"
+    assert counted['featmill_degraded_total{reason="unreachable",service="churn"}'] == 1
+    assert up.json()["status"] == "ready"
+    assert later.json()["values"]["count_7d"] == [5]
+
+
+def test_a_store_without_a_promotion_is_not_ready(alone):
+    _, shop = alone
+    with shop.client() as client:
+        empty = client.get("/readyz")
+        answer = asked(client, "churn", {"user_id": [1]})
+
+    assert (empty.status_code, empty.json()["status"]) == (503, "empty")
+    assert answer.status_code == 200
+    assert answer.json()["degraded"]
+
+
+def eventually(ask, **wanted):
+    """The first answer within ten seconds that is 200 and says what is wanted."""
+    import time
+
+    until = time.monotonic() + 10
+    while True:
+        answer = ask()
+        said = answer.json()
+        if answer.status_code == 200 and all(said[k] == v for k, v in wanted.items()):
+            return answer
+        assert time.monotonic() < until, said
+        time.sleep(0.1)

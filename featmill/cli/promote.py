@@ -16,6 +16,7 @@ from featmill.cli.console import ProjectDir
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from exporters.redis.removal import RemovedGeneration
     from orchestration.live_projects import KeptGeneration, LiveProject, LiveView
@@ -158,27 +159,29 @@ def show_rolled_back(done: RolledBack) -> None:
 
 def live_tables(one: LiveProject) -> list[Table]:
     """What one Feast project serves, and what else the store keeps of it."""
-    state = "complete" if one.is_complete else "INCOMPLETE: rows are being replaced"
-    serves = Table(
-        title=f"{one.project}: release {one.release_id}, as of {one.as_of:%Y-%m-%d %H:%M} UTC "
-        f"({age(one.age)} old), since {one.since:%Y-%m-%d %H:%M:%S} UTC\n"
-        f"{one.mode}, rows under {one.rows_project}, epoch {one.epoch}, {state}",
-        title_justify="left",
-    )
+    facts = Table(title=f"Feast project {one.project}", title_justify="left", show_header=False)
+    facts.add_row("serves", one.release_id)
+    facts.add_row("as of", f"{_moment(one.as_of)}, {age(one.age)} ago")
+    facts.add_row("since", _moment(one.since))
+    facts.add_row("how", f"{one.mode}, rows under {one.rows_project}, epoch {one.epoch}")
+    whole = "complete" if one.is_complete else "INCOMPLETE: rows are being replaced"
+    facts.add_row("state", whole)
+    serves = Table()
     serves.add_column("view", no_wrap=True)
-    serves.add_column("snapshot", overflow="fold")
+    serves.add_column("snapshot", no_wrap=True)
     for column in ("entities", "memory"):
         serves.add_column(column, justify="right", no_wrap=True)
-    serves.add_column("state")
+    serves.add_column("state", overflow="fold")
     for view in one.views:
         serves.add_row(
             view.view,
-            view.snapshot_id or "of two, while it is replaced",
+            view.snapshot_id or "one of two",
             f"{view.entities:,}",
             _memory(view.bytes),
             _state(view),
         )
-    return [serves, _others(one.generations)] if one.generations else [serves]
+    others = [_others(one.generations)] if one.generations else []
+    return [facts, serves, *others]
 
 
 def age(since: timedelta) -> str:
@@ -216,6 +219,10 @@ def _state(view: LiveView) -> str:
     if view.is_complete:
         return "complete"
     return f"incomplete: row {view.position:,} of {view.to_write:,}"
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _memory(size: int | None) -> str:

@@ -203,20 +203,46 @@ def test_the_event_time_is_stored_as_feast_stores_it(moments):
     assert [c[3] for c in commands] == [feast_time(m) for m in moments]
 
 
+def _same(value):
+    return value
+
+
+def _key_column(values, arrow):
+    if not isinstance(arrow, pa.UuidType):
+        return pa.array(values, arrow)
+    storage = pa.array([value.bytes for value in values], pa.binary(16))
+    return pa.ExtensionArray.from_storage(arrow, storage)
+
+
+#: Every type that can be a key: the Arrow type it arrives in, values, and what Feast is given of one.
 KEYS = {
-    "BIGINT": (pa.int64(), INT64),
-    "INTEGER": (pa.int32(), st.integers(-(2**31), 2**31 - 1)),
-    "VARCHAR": (pa.string(), LONG),
-    "BLOB": (pa.binary(), st.binary(min_size=1, max_size=90)),  # Feast has no empty one
-    "TIMESTAMPTZ": (TIME, WHOLE),
+    "TINYINT": (pa.int8(), st.integers(-128, 127), int),
+    "SMALLINT": (pa.int16(), st.integers(-(2**15), 2**15 - 1), int),
+    "INTEGER": (pa.int32(), st.integers(-(2**31), 2**31 - 1), int),
+    "UTINYINT": (pa.uint8(), st.integers(0, 255), int),
+    "USMALLINT": (pa.uint16(), st.integers(0, 2**16 - 1), int),
+    "UINTEGER": (pa.uint32(), st.integers(0, 2**32 - 1), int),
+    "BIGINT": (pa.int64(), INT64, int),
+    "VARCHAR": (pa.string(), LONG, str),
+    "ENUM('a', 'b')": (pa.dictionary(pa.int8(), pa.string()), st.sampled_from(["a", "b"]), str),
+    "UUID": (pa.uuid(), st.uuids(), str),
+    "DECIMAL(20, 2)": (
+        pa.decimal128(20, 2),
+        st.integers(-(10**20) + 1, 10**20 - 1).map(lambda n: Decimal(f"{n}e-2")),
+        lambda d: f"{d:f}",
+    ),
+    "BLOB": (pa.binary(), st.binary(min_size=1, max_size=90), bytes),  # Feast has no empty one
+    "DATE": (pa.date32(), st.dates(), lambda d: datetime(d.year, d.month, d.day, tzinfo=UTC)),
+    "TIMESTAMP": (pa.timestamp("us"), WHOLE.map(lambda d: d.replace(tzinfo=None)), _same),
+    "TIMESTAMPTZ": (TIME, WHOLE, _same),
 }
 
 
-@settings(max_examples=60)
+@settings(max_examples=80)
 @given(st.data())
 def test_keys_of_any_types_in_any_declared_order_are_feasts(data):
     names = st.text("abcXYZ_09é", min_size=1, max_size=9)
-    types = data.draw(st.dictionaries(names, st.sampled_from(sorted(KEYS)), min_size=1, max_size=3))
+    types = data.draw(st.dictionaries(names, st.sampled_from(sorted(KEYS)), min_size=1, max_size=4))
     count = data.draw(st.integers(1, 5))
     values = {
         n: data.draw(st.lists(KEYS[t][1], min_size=count, max_size=count)) for n, t in types.items()
@@ -224,11 +250,12 @@ def test_keys_of_any_types_in_any_declared_order_are_feasts(data):
     table = feature_table(keys=types, features={"x": "BIGINT"})
     kinds = {key.name: key.type.kind for key in table.join_keys}
     plan = plan_view("shop_é", table)
-    columns = {n: pa.array(v, KEYS[types[n]][0]) for n, v in values.items()}
+    columns = {n: _key_column(v, KEYS[types[n]][0]) for n, v in values.items()}
     batch = rows(columns | {"x": pa.array([1] * count)})
 
     expected = [
-        feast_key("shop_é", {n: (values[n][i], kinds[n]) for n in types}) for i in range(count)
+        feast_key("shop_é", {n: (KEYS[t][2](values[n][i]), kinds[n]) for n, t in types.items()})
+        for i in range(count)
     ]
     assert codec.redis_keys(plan, batch).to_pylist() == expected
     for commands in (codec.write_commands, codec.read_commands):

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from featmill.warehouse.model import Snapshot
     from featmill.warehouse.registry import Registry
 
-    #: Given snapshot ids, the key columns of entities in any of them and not among the rows.
-    VanishedKeys = Callable[[tuple[str, ...]], pa.RecordBatchReader]
+    #: Given snapshot ids, the key columns of entities in any of them and not among the rows; None where the lake does
+    #: not hold all of their entities any more.
+    VanishedKeys = Callable[[tuple[str, ...]], pa.RecordBatchReader | None]
     #: Given what is online, what differs from it.
     Changes = Callable[[LiveBase], "Difference | NoDifference"]
 
@@ -55,8 +56,9 @@ class RowSource:
     """Where an export's rows come from; asked only for what the run needs.
 
     `read_all` gives the job's rows in key order, the same order in every run. `vanished` is asked, with the ids of the
-    snapshots whose rows may be online, for the keys of their entities that the job's rows lack; None leaves such
-    entities online. `changes` compares with what is online; None writes every row.
+    snapshots whose rows may be online, for the keys of their entities that the job's rows lack; where it cannot tell,
+    the store's own keys are looked at. None leaves such entities online. `changes` compares with what is online; None
+    writes every row.
     """
 
     read_all: Callable[[], pa.RecordBatchReader]
@@ -129,18 +131,14 @@ class ChangedRows:
 
     def _rows_of(self, base: LiveBase) -> VisibleRows | NoDifference:
         """The rows as they went online; what was declared or published since may have changed how they read."""
-        name, lake = self._table.name, self._registry.lake
-        known = {snapshot.snapshot_id: snapshot for snapshot in lake.snapshots(name)}
+        found = self._registry.lake.snapshots(self._table.name)
+        known = {snapshot.snapshot_id: snapshot for snapshot in found}
         if base.snapshot_id not in known:
             return NoDifference(f"snapshot {base.snapshot_id}, which is online, is not in the lake")
         snapshot = known[base.snapshot_id]
         held = self._as_it_was(snapshot, base)
         if held is None:
             return NoDifference("what is online was declared otherwise, or its history has changed")
-        erased = sorted(set(held.reads) & set(lake.erased(name)))
-        if erased:
-            # The rows read as if they had never been there: what is online still has them.
-            return NoDifference(f"rows of snapshot {erased[0]}, which is online, were erased")
         return held
 
     def _as_it_was(self, snapshot: Snapshot, base: LiveBase) -> VisibleRows | None:
@@ -213,8 +211,9 @@ def _differs_sql(feature: Feature) -> str:
 def row_source(visible: VisibleRows, table: FeatureTable, registry: Registry) -> RowSource:
     """The visible rows for an export that writes only what differs, as long as their connection is open."""
 
-    def vanished(ids: tuple[str, ...]) -> pa.RecordBatchReader:
-        known = registry.lake.snapshots(table.name)
-        return visible.vanished([s for s in known if s.snapshot_id in ids])
+    def vanished(ids: tuple[str, ...]) -> pa.RecordBatchReader | None:
+        known = {s.snapshot_id: s for s in registry.lake.snapshots(table.name)}
+        lost = [one for one in ids if one not in known or one in registry.lake.erased(table.name)]
+        return None if lost else visible.vanished([known[one] for one in ids])
 
     return RowSource(visible.reader, vanished, ChangedRows(visible, table, registry))

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featmill.contract.catalog import OnlineSelection
@@ -23,6 +24,7 @@ from featmill.training.served import history, reach
 from featmill.training.templates import feature_rows_sql
 from featmill.warehouse.columns import literal, quote
 from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, relation_sql
+from featmill.warehouse.snapshot_log import SnapshotLog
 
 if TYPE_CHECKING:
     import duckdb
@@ -75,7 +77,7 @@ class VisibleRows:
     """The rows of one table that serve, as long as its connection is open.
 
     `count` is how many there are, `visible` how many there would be without the table's selection. `holds` names the
-    snapshots they come from, `reads` also those that only fill gaps. `content` is a digest of all that decides what is
+    snapshots they come from, `content` is a digest of all that decides what is
     written: where it is the same, so is every value online.
     """
 
@@ -116,8 +118,7 @@ class VisibleRows:
         self._filled_from = read if has_gaps else []
         with translated_reads(table):
             self.count = self._select() if table.selection is not None else self.visible
-        self.reads = tuple(s.snapshot_id for s in read)
-        self.content = _content(table, self.reads)
+        self.content = _content(table, read)
 
     def reader(self) -> pa.RecordBatchReader:
         """The rows in key order, streamed: keys, event time, features.
@@ -360,9 +361,9 @@ def _feature_rows_sql(table: FeatureTable, relation: str) -> str:
     )
 
 
-def _content(table: FeatureTable, snapshot_ids: Sequence[str]) -> str:
+def _content(table: FeatureTable, read: Sequence[Snapshot]) -> str:
     said: dict[str, object] = {
-        "snapshots": snapshot_ids,
+        "snapshots": [s.snapshot_id for s in read],
         "keys": [[key.name, key.type.sql, key.type.kind] for key in table.join_keys],
         "event_time": table.event_time,
         "ttl_us": None if table.ttl is None else table.ttl // _MICROSECOND,
@@ -371,6 +372,9 @@ def _content(table: FeatureTable, snapshot_ids: Sequence[str]) -> str:
             for f in table.features
         ],
     }
+    erased = SnapshotLog.of(Path(read[-1].location)).erased
+    if here := {s.snapshot_id: erased[s.snapshot_id] for s in read if s.snapshot_id in erased}:
+        said["erased"] = here
     if table.selection is not None:
         said["selection"] = table.selection.model_dump()
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

@@ -86,6 +86,7 @@ class _Work:
 
     record: LiveRecord
     rows: pa.RecordBatchReader
+    read_all: Callable[[], pa.RecordBatchReader]
     vanished: VanishedKeys | None
     difference: Difference | None
     reason: str = ""
@@ -133,10 +134,11 @@ class _Export:
             found = source.changes(base)
             if isinstance(found, Difference):
                 record = first_record(self._job, self._plan, before, base, found.rows)
-                return _Work(record, found.reader(), lambda _: found.vanished(), found)
+                gone = found.vanished
+                return _Work(record, found.reader(), source.read_all, lambda _: gone(), found)
             reason = found.reason
         record = first_record(self._job, self._plan, before)
-        return _Work(record, source.read_all(), source.vanished, None, reason)
+        return _Work(record, source.read_all(), source.read_all, source.vanished, None, reason)
 
     def _restate(self, found: Found, record: LiveRecord) -> bool:
         """The store holds all of it: only what names the release and the promotion changes."""
@@ -148,7 +150,7 @@ class _Export:
         """Write, and say of a run that another one ended what has become of it."""
         try:
             written = run.write(work.rows)
-            deleted = run.delete(work.vanished)
+            deleted = self._delete(run, work)
             run.finish()
         except (EncodingError, LakeError):
             # What was sent is good: once it is counted, the next run need not send it again.
@@ -176,6 +178,13 @@ class _Export:
             values=None if difference is None else difference.values,
             reason=work.reason,
         )
+
+    def _delete(self, run: Run, work: _Work) -> int:
+        """Take away the entities of replaced snapshots; returns how many were there."""
+        if work.vanished is None or not run.record.replaces:
+            return 0
+        keys = work.vanished(run.record.replaces)
+        return run.sweep(self.topology, work.read_all()) if keys is None else run.delete(keys)
 
     def _note(self, position: int, to_write: int) -> None:
         # Rows that do not differ are online as it is.

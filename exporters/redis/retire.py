@@ -97,6 +97,8 @@ def _begin(target: OnlineTarget, project: str, view: str) -> LiveRecord | None:
             update={
                 "state": LiveState.WRITING,
                 "position": 0,
+                "base": None,
+                "differing": None,
                 "writer": uuid.uuid4().hex,
                 "finished_at": None,
             }
@@ -119,7 +121,9 @@ def _delete(target: OnlineTarget, project: str, fields: Sequence[bytes]) -> int:
         with Pipeline(target, window=_PAGE, topology=topology) as pipeline:
             for node in topology.nodes:
                 for keys in _entities(node, project):
-                    pipeline.send_keys(keys, lambda part: _delete_commands(part, fields), count)
+                    pipeline.send_keys(
+                        keys, lambda part: field_delete_commands(part, fields), count
+                    )
             pipeline.finish()
 
     # Where slots move meanwhile every node is looked through again: what is deleted is not there any more.
@@ -199,7 +203,7 @@ class _Walk:
         return found
 
 
-def _delete_commands(keys: pa.LargeBinaryArray, fields: Sequence[bytes]) -> Bytes:
+def field_delete_commands(keys: pa.LargeBinaryArray, fields: Sequence[bytes]) -> Bytes:
     """One HDEL a key."""
     out = RowBytes(len(keys))
     lengths = binary_lengths(keys)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 
 from exporters.changed_rows import changed_column
 from exporters.redis.job import last_record
+from exporters.redis.retire import field_delete_commands
+from exporters.redis.strays import KeyLedger
 from featmill.errors import LakeError
 from featmill.online.codec import (
     changed_commands,
     check_columns,
     delete_commands,
     pieces,
+    redis_keys,
     write_commands,
 )
 from featmill.online.expiry import REPLIES_PER_ROW, expire_commands, keep_commands
@@ -24,17 +29,18 @@ from featmill.online.plan import feature_field
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    import pyarrow as pa
-
-    from exporters.changed_rows import VanishedKeys
     from featmill.online.expiry import KeyExpiry
     from featmill.online.live import LiveRecord
     from featmill.online.pipeline import Pipeline
     from featmill.online.plan import ViewPlan
     from featmill.online.row_bytes import Bytes
+    from featmill.online.topology import Topology
 
 #: Rows between two marks in the journal: what a killed run may have to write again.
 _MARK_ROWS = 20_000
+
+#: Keys of the store that are looked at and taken away at once.
+_PAGE = 10_000
 
 
 class OtherWriter(Exception):
@@ -81,22 +87,37 @@ class Run:
                 self._mark(self.record.model_copy(update={"position": position}))
                 marked = position
         if position != self.record.to_write:
-            raise LakeError(
-                f"{self._plan.view}: snapshot {self.record.snapshot_id} should have "
-                f"{self.record.to_write} rows, {position} were read",
-                hint="the published table changed, or the rows were not read whole",
-            )
+            raise self._miscounted(self.record.to_write, position)
         return position - first
 
-    def delete(self, vanished: VanishedKeys | None) -> int:
-        """Take away the entities of replaced snapshots; returns how many were there."""
-        if vanished is None or not self.record.replaces:
-            return 0
-        keys = vanished(self.record.replaces)
+    def delete(self, keys: pa.RecordBatchReader) -> int:
+        """Take away these entities; returns how many were there."""
         check_columns(self._plan, keys.schema, keys_only=True)
         for piece in _pieces_after(keys, 0):
             self._send_delete(piece, (*self._plan.fields, *self._dropped), self._count_deleted)
         self._pipeline.finish()
+        return self._deleted
+
+    def sweep(self, topology: Topology, rows: pa.RecordBatchReader) -> int:
+        """Take away every entity in the store that is not among all of the rows; returns how many there were.
+
+        Raises:
+            LakeError: these are not all rows.
+        """
+        fields = (*self._plan.fields, *self._dropped)
+        with KeyLedger(self._plan) as ledger:
+            seen = 0
+            for batch in rows:
+                ledger.add(redis_keys(self._plan, batch))
+                seen += batch.num_rows
+            if seen != self.record.rows:
+                raise self._miscounted(self.record.rows, seen)
+            strays = ledger.strays(topology)
+            while page := list(islice(strays, _PAGE)):
+                keys = pa.array(page, pa.large_binary())
+                encode = partial(field_delete_commands, fields=fields)
+                self._pipeline.send_keys(keys, encode, self._count_deleted)
+                self._pipeline.finish()
         return self._deleted
 
     def settle(self) -> None:
@@ -109,6 +130,12 @@ class Run:
         self._pipeline.finish()
         self._mark(last_record(self.record))
         self._pipeline.finish()
+
+    def _miscounted(self, expected: int, read: int) -> LakeError:
+        return LakeError(
+            f"{self._plan.view}: snapshot {self.record.snapshot_id} should have {expected} rows, {read} were read",
+            hint="the published table changed, or the rows were not read whole",
+        )
 
     def _send_expiry(self, piece: pa.RecordBatch) -> None:
         """Behind the rows: a key that is new has none yet, an older one's may end before the new row's ttl."""

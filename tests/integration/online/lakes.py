@@ -86,6 +86,8 @@ print("done", flush=True)
 def exporter(target, shop, snapshot, repository, *, epoch, pace=0.05):
     """A process that exports the snapshot; killed at the end if it still runs."""
     url = f"unix://{target.socket_path}"
+    if target.hosts:
+        url = "redis+cluster://" + ",".join(f"{host}:{port}" for host, port in target.hosts)
     given = [url, str(shop.folder), snapshot.snapshot_id, str(epoch), str(pace)]
     process = subprocess.Popen(
         [sys.executable, "-c", EXPORTER, *given],

@@ -17,6 +17,7 @@ from featmill.online.connection import OnlineTarget
 from featmill.online.live import read_live, read_record
 from featmill.online.topology import topology_of
 from tests.integration.online.cluster_servers import running_cluster, wait_until
+from tests.integration.online.lakes import Shop, exporter, replaced
 from tests.integration.online.publications import (
     PROJECT,
     TABLE,
@@ -183,3 +184,41 @@ def test_the_url_may_name_any_one_node(cluster):
         target = OnlineTarget.from_url(f"redis+cluster://127.0.0.1:{server.port}")
         export(target, snapshot(100), force=True)
         assert verify(target, snapshot(100)).is_equal
+
+
+def test_a_cluster_is_written_only_what_differs(cluster, tmp_path):
+    shop = Shop(tmp_path)
+    old = snapshot(6_000)
+    shop.export(cluster.target, shop.publish(0, old), epoch=1)
+    new = replaced(old, "count_7d", dict.fromkeys(range(0, 6_000, 10), -1)).slice(100)
+    second = shop.publish(1, new)
+
+    result = shop.export(cluster.target, second, epoch=2)
+
+    assert (result.changed, result.values, result.deleted) == (590, 590, 100)
+    assert shop.verify(cluster.target, second).is_equal
+
+
+def test_a_newer_promotion_ends_an_older_ones_connections_on_every_node(
+    cluster, tmp_path, repository
+):
+    shop = Shop(tmp_path)
+    first, second, third = (shop.publish(day, snapshot(6_000, day=day)) for day in range(3))
+    shop.export(cluster.target, first, epoch=1)
+    with exporter(cluster.target, shop, second, repository, epoch=2) as process:
+        wait_until(lambda: is_writing(cluster.target, epoch=2), "the older one writes", 30)
+        process.send_signal(signal.SIGSTOP)
+        shop.export(cluster.target, third, epoch=3)
+        finished = dump(cluster.target)
+        process.send_signal(signal.SIGCONT)
+        said = process.communicate(timeout=30)[1]
+
+    assert "clicks belongs to promotion 3" in said
+    assert dump(cluster.target) == finished
+    assert shop.verify(cluster.target, third).is_equal
+
+
+def is_writing(target, *, epoch):
+    """Whether a run of this promotion has marked rows."""
+    record = read_record(target, PROJECT, TABLE.name)
+    return record.epoch == epoch and record.position > 0

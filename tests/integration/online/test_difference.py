@@ -10,10 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from featmill import clock
+from featmill.online.expiry import KeyExpiry
 from featmill.online.live import read_record
 from featmill.online.plan import feature_field
+from featmill.warehouse.maintenance import Maintenance, erase_rows
 from tests.integration.online.lakes import Shop, as_of_day, moment, replaced
-from tests.integration.online.publications import PROJECT, TABLE, dump, snapshot
+from tests.integration.online.publications import PROJECT, TABLE, dump, export, snapshot
 from tests.unit.online.tables import feature_table
 
 pytestmark = pytest.mark.redis
@@ -199,15 +202,88 @@ def test_a_correction_of_history_in_between_does_not_mislead(store, shop):
 
 
 def test_a_snapshot_that_the_lake_lost_is_written_over_whole(store, shop, tmp_path):
+    """Nobody knows which entities it had: the store's own keys are held against the new rows."""
     shop.export(store, shop.publish(0, snapshot(100)))
+    store_of_others(store)
     other = Shop(tmp_path / "anew")
-    other.publish(0, snapshot(1))
-    second = other.publish(1, as_of_day(snapshot(100), 1))
+    second = other.publish(1, as_of_day(snapshot(60), 1))
 
     result = other.export(store, second)
 
-    assert result.rows == 100
+    assert (result.rows, result.deleted) == (60, 40)
+    assert "is not in the lake" in result.reason
     assert other.verify(store, second).is_equal
+    assert len(dump(store)) == 60 + 2
+
+
+def store_of_others(store):
+    """What the sweep must leave alone: another project's entity, and another view's in this project."""
+    export(store, snapshot(1), project="work" + PROJECT)
+    export(
+        store,
+        snapshot(1, first=1_000),
+        table=feature_table("orders", features={"count_7d": "BIGINT"}),
+    )
+
+
+@pytest.mark.parametrize("blanked", [(), ("city",)])
+def test_what_was_erased_goes_offline_with_the_next_export(store, shop, blanked):
+    """Erasure rewrites (rule 9): the lake reads as if the rows had never been there."""
+    shop.export(store, first := shop.publish(0, snapshot(100)))
+    gone = pa.table({"user_id": pa.array([3, 4], pa.int64())})
+    done = Maintenance(kind="erased", at=moment(31), snapshots={first.snapshot_id: 2})
+    erase_rows(shop.registry.lake.location("clicks"), gone, blanked, done)
+
+    result = shop.export(store, first)
+
+    assert (result.changed, result.deleted) == (None, 0 if blanked else 2)
+    assert shop.verify(store, first).is_equal
+    city = feature_field("clicks", "city")
+    cities = {fields[city] for fields in dump(store).values()}
+    assert not any(b"city 0 3" in one and len(one) == 10 for one in cities)
+    assert len(dump(store)) == (100 if blanked else 98)
+    second = shop.publish(1, as_of_day(snapshot(90), 1))
+    assert shop.export(store, second).reason == ""
+    assert shop.verify(store, second).is_equal
+
+
+DAY_US = 86_400_000_000
+
+
+def expiring(grace_days):
+    return KeyExpiry(ttl_us=10 * DAY_US, grace_us=grace_days * DAY_US)
+
+
+def test_keys_expire_behind_their_rows_and_a_key_that_may_be_gone_is_written_whole(store, shop):
+    """Half a row would lie: its other features would read as NULL."""
+    old = snapshot(10)
+    with clock.frozen(moment(0)):
+        first = shop.publish(0, old)
+        shop.export(store, first, expiry=expiring(20_000))
+    key = next(key for key in dump(store) if struct.pack("<q", 4) in key)
+    with store.client() as client:
+        assert client.pexpiretime(key) == int(moment(20_010).timestamp() * 1_000)
+        client.delete(key)
+
+    second = shop.publish(1, replaced(old, "count_7d", {4: 1, 5: 1}))
+    with clock.frozen(moment(20_009.5)):
+        result = shop.export(store, second, expiry=expiring(20_000))
+
+    assert (result.changed, result.values) == (2, 6)
+    assert shop.verify(store, second).is_equal
+
+
+def test_keys_that_are_to_stay_again_do(store, shop):
+    first = shop.publish(0, snapshot(10))
+    shop.export(store, first, expiry=expiring(20_000))
+
+    result = shop.export(store, first)
+
+    assert "another time than before" in result.reason
+    with store.client() as client:
+        assert {client.ttl(key) for key in dump(store)} == {-1}
+    assert shop.export(store, first).unchanged
+    assert not read_record(store, PROJECT, "clicks").may_expire
 
 
 def test_the_rows_column_order_and_keys_of_two_columns(store, shop):

@@ -89,7 +89,7 @@ def test_killed_half_way_it_is_incomplete_and_the_next_run_takes_the_rest(store,
         raise OnlineUnreachable("gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(retire, "_delete_commands", refuse)
+        broken.setattr(retire, "field_delete_commands", refuse)
         with pytest.raises(OnlineUnreachable):
             retire_view(store, PROJECT, "clicks")
 

@@ -41,8 +41,10 @@ _COMMANDS = (
     "online",
     "promote",
     "promotions",
+    "read",
     "selection",
     "serve",
+    "served",
     "snapshots",
     "train",
 )

@@ -275,6 +275,7 @@ def differences(
 def _job(write: ViewWrite, visible: VisibleRows) -> ExportJob:
     from exporters.redis import ExportJob
 
+    expiry = write.step.expiry(write.table)
     return ExportJob(
         project=write.rows_project,
         table=write.table,
@@ -286,6 +287,9 @@ def _job(write: ViewWrite, visible: VisibleRows) -> ExportJob:
         holds=visible.holds,
         force=write.force,
         epoch=write.epoch,
+        expiry=expiry,
+        # Views that share its keys may have let them go.
+        keeps=expiry is None and write.step.grace is not None,
     )
 
 

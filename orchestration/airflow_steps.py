@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from featmill.errors import AsOfError, BuildError, BuildLocked, NoRelease, SettingError, UsageError
 from featmill.settings import load_settings
-from orchestration import online_steps, tasks
+from orchestration import online_steps, promotion, tasks
 from orchestration.dbt_process import BuildOutcome, NodeResult
 
 if TYPE_CHECKING:
@@ -110,12 +110,14 @@ def publish(built: Built, project_dir: str | None = None) -> str | None:
 
 
 def export(release_id: str, project_dir: str | None = None) -> dict[str, str | int]:
-    """Put a release's values into the online store.
+    """Put a release's values into the online store, prove them and make them serve.
 
     Raises:
+        NotNewer: a later release was promoted meanwhile, or this one was rolled back from: a retry undoes neither.
         OnlineUnreachable: there is no server, or it refused us.
+        ParityError: what was written is not what was released; in generation mode it does not serve.
     """
-    exported = online_steps.export(_settings(project_dir), release_id)
+    exported = promotion.promote(_settings(project_dir), release_id)
     return {
         "release_id": exported.release_id,
         "entities": sum(view.entities for view in exported.views),

@@ -41,7 +41,7 @@ class Chain:
     """A lake, the declarations of `tables`, and a store."""
 
     def __init__(self, folder, target, monkeypatch):
-        url = f"unix://{target.socket_path}"
+        url = target.url if target.socket_path is None else f"unix://{target.socket_path}"
         self.settings = Settings(
             project_dir=folder / "project", home=folder / "home", redis_url=url
         )

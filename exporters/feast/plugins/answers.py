@@ -125,7 +125,9 @@ class ViewAnswer:
 
 def ttl_us(view: FeatureView) -> int | None:
     """A view's ttl in microseconds; None where its rows never expire, which Feast writes as zero."""
-    return view.ttl // _MICROSECOND if view.ttl else None
+    # An on-demand view that is written online has none.
+    ttl = getattr(view, "ttl", None)
+    return ttl // _MICROSECOND if ttl else None
 
 
 def _status(time: bytes | None, oldest: int) -> int:

@@ -105,7 +105,8 @@ def lookup_of(
     planned = view_of(table, table.features, snapshots) | {"name": f"v{number}"}
     if not defaults:
         planned["features"] = [one | {"default_sql": "null"} for one in planned["features"]]
-    types = {key.name: key.type for key in table.join_keys}
+    # As published: how Feast stores a key online says nothing of the column it is looked up in.
+    types = {key.name: parse_type(key.type.sql) for key in table.join_keys}
     mapped = view.projection.join_key_map
     if not types:
         types = {DUMMY_ENTITY_ID: parse_type("VARCHAR")}
@@ -117,7 +118,7 @@ def lookup_of(
     return Lookup(
         view=planned,
         types=types,
-        keys={key: mapped.get(key, key) for key in types},
+        keys={key: mapped.get(found.in_feast(key), found.in_feast(key)) for key in types},
         outputs={f"v{number}__{found.column(name)}": f"{prefix}{name}" for name in features},
     )
 

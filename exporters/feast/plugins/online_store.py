@@ -60,6 +60,7 @@ class FeatmillOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast is n
 
     def __init__(self) -> None:
         super().__init__()
+        self._client_async: Any = None
         self._pointers: dict[str, Pointer] = {}
 
     def online_read(
@@ -137,6 +138,12 @@ class FeatmillOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast is n
         kept = {key for table in tables if is_published(table) for key in table.join_keys}
         gone = [entity for entity in entities if entity.join_key not in kept]
         super().teardown(config, foreign, gone)
+
+    async def close(self) -> None:
+        """Close the connections that do not block; Feast's own store leaves them to the garbage collector."""
+        client, self._client_async = self._client_async, None
+        if client is not None:
+            await client.aclose()
 
     def _read_features_per_fv(  # noqa: PLR0913 - Feast's own signature
         self,

@@ -105,8 +105,8 @@ class Publication:
         changed = [self._write(view, newest) for view in views]
         if any(changed) or serving is None or not serving.is_complete:
             generation = self._generation(newest).as_state(GenerationState.BUILDING)
-            make_live(self.target, self.project, generation, self._epoch)
-            self._record(views, newest)
+            state = make_live(self.target, self.project, generation, self._epoch)
+            self._record(views, newest, state.flipped_at)
 
     def _require_newer(self, view: ReleasedView) -> None:
         """Rule 21: a run that is late, or tried again, must not undo what went online since."""
@@ -193,16 +193,15 @@ class Publication:
             views=self._views,
         )
 
-    def _record(self, views: Sequence[ReleasedView], newest: Release) -> None:
+    def _record(self, views: Sequence[ReleasedView], newest: Release, flipped_at: datetime) -> None:
         """The ledger's entry: these views as they serve now, and the others as they did before."""
         lake = views[0].registry.lake
         states = promotions.served(promotions.ledger(lake))
         before = states[-1].live if states else None
         snapshots = dict(before.snapshots) if before is not None else {}
         snapshots |= {view.table.name: view.snapshot.snapshot_id for view in views}
-        promotions.record_live(
-            lake, replace(newest, snapshots=snapshots), list(snapshots), self.read_at
-        )
+        release = replace(newest, snapshots=snapshots)
+        promotions.record_live(lake, release, list(snapshots), self.read_at, flipped_at)
 
 
 def _served(serving: ServingState | None, live: dict[str, LiveRecord]) -> dict[str, ServedView]:

@@ -20,7 +20,7 @@ from feast.value_type import ValueType
 from featmill.contract.catalog import FeatureTable
 from featmill.contract.types import parse_type
 from featmill.errors import NoRelease, SettingError
-from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, relation_sql
+from featmill.warehouse.lake import PUBLISHED_AT_COLUMN, SNAPSHOT_COLUMN, relation_sql
 from featmill.warehouse.registry import Registry, open_registry
 
 _CLASS = "exporters.feast.plugins.source.FeatmillSource"
@@ -119,7 +119,7 @@ class FeatmillSource(DataSource):  # type: ignore[misc]  # Feast is not typed
         return self.table
 
     def get_table_column_names_and_types(self, config: RepoConfig) -> Iterable[tuple[str, str]]:
-        """The published columns with DuckDB's types.
+        """The published columns with DuckDB's types, without what publishing adds: Feast infers features from them.
 
         Raises:
             NoRelease: the table has never been released.
@@ -131,7 +131,8 @@ class FeatmillSource(DataSource):  # type: ignore[misc]  # Feast is not typed
             )
         with duckdb.connect() as connection:
             described = connection.execute(f"DESCRIBE {relation_sql(snapshots)}").fetchall()
-        return [(str(row[0]), str(row[1])) for row in described]
+        added = (SNAPSHOT_COLUMN, PUBLISHED_AT_COLUMN)
+        return [(str(row[0]), str(row[1])) for row in described if row[0] not in added]
 
     @staticmethod
     def source_datatype_to_feast_value_type() -> Callable[[str], ValueType]:

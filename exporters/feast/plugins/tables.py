@@ -32,6 +32,10 @@ class ViewTable:
     source: FeatmillSource
     renamed: Mapping[str, str]
 
+    def in_feast(self, column: str) -> str:
+        """What Feast calls a column."""
+        return str(self.source.field_mapping.get(column, column))
+
     def column(self, feature: str) -> str:
         """The published column of a feature.
 
@@ -94,7 +98,13 @@ def _published_table(
     keys = [field for field in view.entity_columns if field.name != DUMMY_ENTITY_ID]
     return plain_table(
         source.table,
-        [JoinKey(name=field.name, type=_type(view, field, types)) for field in keys],
+        [
+            JoinKey(
+                name=str(renamed.get(field.name, field.name)),
+                type=_type(view, field, types, renamed),
+            )
+            for field in keys
+        ],
         str(renamed.get(source.timestamp_field, source.timestamp_field)),
         [
             (renamed.get(field.name, field.name), _type(view, field, types, renamed))
@@ -146,9 +156,9 @@ def _type(
     view: FeatureView,
     field: Any,  # noqa: ANN401 - Feast's Field, which is not typed
     types: Mapping[str, str],
-    renamed: Mapping[str, str] | None = None,
+    renamed: Mapping[str, str],
 ) -> FeatureType:
-    column = (renamed or {}).get(field.name, field.name)
+    column = renamed.get(field.name, field.name)
     if column not in types:
         raise ContractError(
             f"{view.name}: the published table has no column {column}",

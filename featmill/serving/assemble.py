@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from featmill.online.columns import decode_event_times, decode_values
+from featmill.online.columns import decode_event_times
 from featmill.serving.answer import FeatureVectors, Status, ViewAnswer
 from featmill.serving.moments import micros_of
 
@@ -167,11 +167,14 @@ def _instead(
 def _many(
     plan: ServicePlan, asked: Asked, found: Found, looked: Sequence[_LookedUp]
 ) -> tuple[list[Sequence[Any]], list[bytes]]:
-    columns = [list(zip(*rows, strict=True)) for rows in found.rows]
-    values = [
-        _column(feature, columns, looked[feature.view], asked.entities[feature.group].row_of)
-        for feature in plan.stored
-    ]
+    values: list[Sequence[Any]] = [()] * len(plan.stored)
+    for group, rows, entities, (members, decoder) in zip(
+        plan.groups, found.rows, asked.entities, plan.decoders, strict=True
+    ):
+        columns = list(zip(*rows, strict=True)) if rows else [()] * len(group.fields)
+        read = [_serving(plan.stored[at], columns, looked) for at in members]
+        for at, column in zip(members, decoder.values(read), strict=True):
+            values[at] = _spread(column, entities.row_of)
     statuses = [looked[feature.view].answer.statuses for feature in plan.stored]
     own = list(values)
     for at, feature in enumerate(plan.stored[: plan.answered]):
@@ -191,26 +194,19 @@ def _many(
     return values, statuses
 
 
-def _column(
+def _serving(
     feature: ReadFeature,
-    columns: Sequence[Sequence[Sequence[bytes | None]]],
-    view: _LookedUp,
-    row_of: Sequence[int] | None,
-) -> Sequence[Any]:
-    """The values of one feature over the request's rows; None where the row does not serve."""
-    group = columns[feature.group]
-    if not group:
-        return []
-    replies: Sequence[bytes | None] = group[feature.at]
-    if not view.all_serve:
-        # An expired value is not decoded, so that nothing can answer it.
-        replies = [
-            reply if _SERVES[status] else None
-            for reply, status in zip(replies, view.statuses, strict=True)
-        ]
-    if len(replies) == 1:
-        return _spread([feature.decode(replies[0])], row_of)
-    return _spread(decode_values(feature.type, replies, str(feature.ref)), row_of)
+    columns: Sequence[Sequence[bytes | None]],
+    looked: Sequence[_LookedUp],
+) -> Sequence[bytes | None]:
+    """The replies of one feature; None where the row does not serve, so that nothing can answer an expired value."""
+    replies, view = columns[feature.at], looked[feature.view]
+    if view.all_serve:
+        return replies
+    return [
+        reply if _SERVES[status] else None
+        for reply, status in zip(replies, view.statuses, strict=True)
+    ]
 
 
 def _with_fallback(

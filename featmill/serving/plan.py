@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featmill.errors import UsageError
+from featmill.online.columns import ColumnsDecoder
 from featmill.online.one_value import value_decoder
 from featmill.online.plan import KEY_WIDTHS, plan_view
 from featmill.serving.declared_defaults import online_defaults
@@ -87,7 +88,8 @@ class ServicePlan:
     `project` is the Feast project. `keys` are all join keys a request gives, with their contract types. `stored` are
     the features that are read, the first `answered` of which are answered; the rest are read as fallbacks only.
     `request` computes the request-time features, None where there are none. `names`, `types` and `view_of` are an
-    answer's: of the stored features, then of those computed on request.
+    answer's: of the stored features, then of those computed on request. `decoders` are the stored features of
+    each key group, by their numbers, and what decodes them together.
     """
 
     name: str
@@ -105,6 +107,7 @@ class ServicePlan:
     names: tuple[str, ...]
     types: tuple[FeatureType, ...]
     view_of: tuple[int | None, ...]
+    decoders: tuple[tuple[tuple[int, ...], ColumnsDecoder], ...]
 
     @classmethod
     def compiled(cls, catalog: Catalog, name: str) -> ServicePlan:
@@ -138,6 +141,7 @@ class ServicePlan:
             request_names=tuple(field.name for field in service.request_fields),
             names=(*(one.name for one in answered), *(one.name for one in computed)),
             types=(*(one.type for one in answered), *(one.type for one in computed)),
+            decoders=tuple(_decoder(stored, group) for group in range(len(layout.groups))),
             view_of=(*(feature.view for feature in answered), *(None for _ in computed)),
         )
 
@@ -250,6 +254,11 @@ def _stored(
             )
         )
     return tuple(found)
+
+
+def _decoder(stored: Sequence[ReadFeature], group: int) -> tuple[tuple[int, ...], ColumnsDecoder]:
+    members = tuple(at for at, feature in enumerate(stored) if feature.group == group)
+    return members, ColumnsDecoder([(stored[at].type, str(stored[at].ref)) for at in members])
 
 
 def _names(refs: Sequence[FeatureRef]) -> dict[FeatureRef, str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from featmill.errors import SlotsMoved
 from featmill.online.codec import exists_commands
 from featmill.online.connection import translated_errors
 from featmill.online.pipeline import Pipeline
@@ -38,6 +39,9 @@ _INSERT_ROWS = 100_000
 _MEMORY = "128MB"
 _THREADS = 2
 _PART_ROWS = 20_000_000
+
+#: Walks over all keys of a cluster whose slots move meanwhile.
+_WALKS = 5
 
 #: The type and the length, each an unsigned 32-bit integer, before each value of an entity's key.
 _HEADER = 8
@@ -91,8 +95,7 @@ class KeyLedger:
             OnlineRefused: the store refused a command.
         """
         self._flush()
-        for node in topology.nodes:
-            self._scan(node)
+        self._scan_all(topology)
         for unknown in self._unknown():
             ask = partial(_holding_view, topology, self._plan, unknown)
             yield from through_moves(topology, ask, lambda: 0).to_pylist()
@@ -119,6 +122,23 @@ class KeyLedger:
         self._duckdb.execute(f"insert into {table} select key from page")
         self._noted += len(keys)
         self._duckdb.unregister("page")
+
+    def _scan_all(self, topology: Topology) -> None:
+        """Walk every server's keys; again where slots move, for a key may go where it was looked for before."""
+        for _ in range(_WALKS):
+            topology.refresh()
+            before = topology.layout
+            for node in topology.nodes:
+                self._scan(node)
+            if topology.is_single:
+                return
+            topology.refresh()
+            if topology.layout == before:
+                return
+        raise SlotsMoved(
+            f"the slots of {topology.target.url} moved during each of {_WALKS} walks over its keys",
+            hint="run verify again when the cluster has settled",
+        )
 
     def _scan(self, node: OnlineTarget) -> None:
         pattern = _literal(self._plan.key_prefix) + b"*" + _literal(self._plan.key_suffix)

@@ -56,6 +56,11 @@ class Topology:
         """Whether every key is on the one node there is."""
         return len(self.nodes) == 1 and self.target.kind is not StoreKind.CLUSTER
 
+    @property
+    def layout(self) -> object:
+        """Which server holds which slots: equal to an earlier one where no slot is known to have moved."""
+        return self.nodes, self._owners.tobytes()
+
     def refresh(self) -> None:
         """Ask the store again for its servers: the sentinels for the primary, a cluster for its map.
 

@@ -38,7 +38,7 @@ from featmill.cli.train_options import (
     WindowsAt,
     Zone,
 )
-from featmill.errors import TrainingSetDiffers, UsageError
+from featmill.errors import FeatmillError, TrainingSetDiffers, UsageError
 from featmill.training.request import MEMORY
 
 if TYPE_CHECKING:
@@ -121,16 +121,28 @@ def verify(
     from featmill.training.verify import verify_training_set
     from featmill.warehouse.registry import open_registry
 
-    lake = open_registry(load_settings(project_dir).lake_dir).lake
+    settings = load_settings(project_dir)
+    lake = open_registry(settings.lake_dir).lake
     with console.progress() as shown:
         shown.add_task("making the set again", total=None)
-        found = verify_training_set(manifest, lake, None if spine is None else file_spine(spine))
+        source = None if spine is None else file_spine(spine)
+        found = verify_training_set(manifest, lake, source, _catalog_of_now(settings))
     if not found.is_identical:
         listed = "\n".join(f"  {said}" for said in (*found.causes, *found.notes))
         raise TrainingSetDiffers(f"{manifest}: not identical\n{listed}")
     console.out.print(f"identical: {found.rows:,} rows, made again from {manifest}", soft_wrap=True)
     for note in found.notes:
         console.out.print(f"although {note}", soft_wrap=True, highlight=False)
+
+
+def _catalog_of_now(settings: Settings) -> Catalog | None:
+    """What the project declares, None where that cannot be read: a set is made again without it."""
+    from featmill.contract.manifest import load
+
+    try:
+        return load(settings.manifest, settings.root)
+    except FeatmillError:
+        return None
 
 
 def wanted_features(

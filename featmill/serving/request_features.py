@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
-    from featmill.contract.catalog import FeatureService, RequestFeature
+    from featmill.contract.catalog import Catalog, FeatureRef, FeatureService, RequestFeature
     from featmill.contract.types import FeatureType
     from featmill.serving.request_sql import BoundExpression, Node
 
@@ -184,6 +184,32 @@ def check_expressions(service: FeatureService, stored: Mapping[str, FeatureType]
     except ContractError as error:
         return [error.message]
     return [error.message for error in _bound(service, columns)[1]]
+
+
+def columns_read(service: FeatureService, stored: Mapping[str, FeatureType]) -> frozenset[str]:
+    """The request fields and stored features that a service's expressions read.
+
+    Raises:
+        ContractError: an expression is wrong.
+    """
+    found, problems = _bound(service, _columns(service, stored))
+    if problems:
+        raise problems[0]
+    return frozenset(name for one in found for name in one.expression.columns)
+
+
+def stored_columns(
+    catalog: Catalog, service: FeatureService
+) -> dict[str, tuple[FeatureRef, FeatureType]]:
+    """What expressions call a service's stored features: their names, or `view__feature` where two have one name."""
+    plain = [ref.feature for ref in service.features]
+    return {
+        ref.feature if plain.count(ref.feature) == 1 else f"{ref.view}__{ref.feature}": (
+            ref,
+            catalog.table(ref.view).feature(ref.feature).type,
+        )
+        for ref in service.features
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from uuid import uuid4
 from featmill import clock
 from featmill.contract.catalog import FeatureTable
 from featmill.errors import ManifestError
+from featmill.training.computed import Computed
 from featmill.training.provenance import git_sha, versions
 from featmill.training.request import Added, Epoch, Label, Recipe
 
@@ -63,6 +64,9 @@ def manifest_of(
             for made in rows.windows
         },
         "tables": [table.model_dump(mode="json") for table in recipe.tables],
+        "request_features": None
+        if recipe.computed is None
+        else recipe.computed.model_dump(mode="json"),
         "output": dict(output),
         "git_sha": git_sha(request.project),
         "project": str(request.project),
@@ -107,6 +111,7 @@ def recipe_from(manifest: Mapping[str, Any], path: Path) -> Recipe:
             windows="spine" if "spine" in manifest["windows"].values() else "snapshot",
             label=_label_from(manifest["label"]),
             added=Added(*(manifest[name] for name in ("status", "source_times", "value_status"))),
+            computed=_computed_from(manifest),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ManifestError(
@@ -136,6 +141,12 @@ def _label_from(said: Mapping[str, Any] | None) -> Label | None:
     if said is None:
         return None
     return Label(timedelta(seconds=said["horizon_seconds"]), said["at"], said["immature"])
+
+
+def _computed_from(manifest: Mapping[str, Any]) -> Computed | None:
+    # A manifest from before there were any does not speak of them.
+    said = manifest.get("request_features")
+    return None if said is None else Computed.model_validate(said)
 
 
 def _epoch(said: Mapping[str, Any]) -> Epoch:

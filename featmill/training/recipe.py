@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from featmill.errors import LakeError, NoRelease, UsageError
 from featmill.training.request import Added, Epoch, Recipe
+from featmill.training.request_features import computed_of
 from featmill.training.served import epochs
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def recipe_of(catalog: Catalog, registry: Registry, request: TrainingRequest) ->
     Raises:
         NoRelease: a wanted table has never been released (never been live, in the mode `served`), or not by then.
         UsageError: a view or feature does not exist, or options contradict each other.
+        ContractError: a request feature of the service is wrong.
     """
     _check_options(request)
     tables = wanted_tables(catalog, request.features)
@@ -48,6 +50,7 @@ def recipe_of(catalog: Catalog, registry: Registry, request: TrainingRequest) ->
         added=Added(request.status, request.source_times, request.value_status),
         engine=request.engine,
         memory=request.memory,
+        computed=computed_of(catalog, request),
     )
 
 

@@ -17,6 +17,7 @@ from featmill.training.spine import key_family
 if TYPE_CHECKING:
     from featmill.contract.catalog import FeatureRef, FeatureTable
     from featmill.contract.types import FeatureType
+    from featmill.training.computed import Computed
 
 Mode = Literal["event", "served"]
 Windows = Literal["snapshot", "spine"]
@@ -96,7 +97,8 @@ class Recipe:
     """All that decides a training set's values, beside the spine.
 
     `tables` hold only the features that are wanted, in that order. `snapshots` are table -> snapshot ids; `epochs`
-    stand instead of these where the mode is `served`. `cut_off` is what labels are judged by.
+    stand instead of these where the mode is `served`. `cut_off` is what labels are judged by. `computed` is what is
+    computed on request, None where nothing is.
     """
 
     time: str
@@ -111,6 +113,7 @@ class Recipe:
     added: Added = Added()
     engine: str = "auto"
     memory: str = MEMORY
+    computed: Computed | None = None
 
     @property
     def keys(self) -> dict[str, FeatureType]:

@@ -15,6 +15,7 @@ from featmill.training import planner
 from featmill.training.labels import mature_rows
 from featmill.training.recipe import all_snapshots, snapshots_of
 from featmill.training.request import Added
+from featmill.training.request_features import check_computed, with_computed
 from featmill.training.served import EPOCH, served_view, with_epochs
 from featmill.training.spine import MOMENT, SpineColumns, check_spine
 from featmill.training.spine_source import open_source, source_identity
@@ -80,6 +81,7 @@ def training_rows(recipe: Recipe, lake: Lake, source: SpineSource) -> Iterator[T
         wanted = SpineColumns(recipe.time, recipe.keys, recipe.zone)
         spine = check_spine(opened, source.name, relation, wanted)
         check_names(spine, recipe.tables, recipe.added)
+        check_computed(opened, spine, recipe)
         identity = source_identity(opened, source, relation)
         if recipe.mode == "served":
             spine = with_epochs(spine, recipe.epochs)
@@ -180,7 +182,7 @@ def _answer(
                     columns |= _value_statuses(columns, recipe)
                 yield pa.RecordBatch.from_arrays([columns[name] for name in names], schema=schema)
 
-    return pa.RecordBatchReader.from_batches(schema, batches())
+    return with_computed(recipe, spine, pa.RecordBatchReader.from_batches(schema, batches()))
 
 
 def _own_statuses(columns: Mapping[str, pa.Array], recipe: Recipe) -> dict[str, pa.Array]:

@@ -17,6 +17,7 @@ from featmill.training.manifest import read_manifest, recipe_from
 from featmill.training.output import content_of, write_parquet
 from featmill.training.provenance import file_hash, git_sha, versions
 from featmill.training.recipe import all_snapshots, snapshots_of
+from featmill.training.request_features import redeclared
 from featmill.training.rows import training_rows
 from featmill.training.spine_source import SpineSource, file_spine, model_spine
 from featmill.warehouse.columns import literal, quote
@@ -25,6 +26,7 @@ from featmill.warehouse.lake import relation_sql
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from featmill.contract.catalog import Catalog
     from featmill.training.request import Recipe
     from featmill.warehouse.lake import Lake
 
@@ -48,7 +50,9 @@ class Verdict:
         return not self.causes
 
 
-def verify_training_set(path: Path, lake: Lake, spine: SpineSource | None = None) -> Verdict:
+def verify_training_set(
+    path: Path, lake: Lake, spine: SpineSource | None = None, catalog: Catalog | None = None
+) -> Verdict:
     """Make the set of a manifest again and compare.
 
     Args:
@@ -56,6 +60,8 @@ def verify_training_set(path: Path, lake: Lake, spine: SpineSource | None = None
         lake: where the snapshots are.
         spine: what to read instead of the manifest's spine: a file that moved, or a frame. Without it a spine that
             was no file is taken from the set itself, whose first columns it is.
+        catalog: the declarations of now: where a request feature is declared otherwise by now, it is noted. The set
+            is made by the manifest's in any case.
 
     Raises:
         ManifestError: the manifest cannot be read.
@@ -80,7 +86,8 @@ def verify_training_set(path: Path, lake: Lake, spine: SpineSource | None = None
     erased = _erased(recipe, lake)
     # Where nobody of the set was erased, it is identical all the same.
     causes = [*erased, *causes] if causes else []
-    return Verdict(rows, tuple(causes), (*erased, *_notes(manifest)))
+    declared = redeclared(recipe.computed, catalog)
+    return Verdict(rows, tuple(causes), (*erased, *_notes(manifest), *declared))
 
 
 def _made_again(
@@ -170,6 +177,8 @@ def _spine_of(manifest: Mapping[str, Any], out: Path, scratch: Path) -> SpineSou
         + bool(manifest["source_times"])
         for table in manifest["tables"]
     )
+    computed = manifest.get("request_features")
+    added += 0 if computed is None else len(computed["features"])
     columns = manifest["output"]["columns"]
     path = scratch / "spine.parquet"
     kept = ", ".join(quote(name) for name in columns[: len(columns) - added])

@@ -76,13 +76,13 @@ def serve(
             body_bytes=body_bytes,
             concurrency=concurrency,
             drain_seconds=drain,
-            served_share=log_share,
+            log_share=log_share,
             access_log=access_log,
             metrics=metrics,
         )
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]).replace("_", "-")
+        name = str(first["loc"][0]).removesuffix("_seconds").replace("_", "-")
         raise UsageError(f"--{name}: {first['msg']}, got {first['input']!r}") from error
     _run(settings, options)
 

@@ -21,7 +21,7 @@ class ServeOptions(BaseModel):
 
     `rate` is in requests per second and key, None for no limit; of several workers each allows its part of it. `as_of`
     stops the clock that decides what is expired. Told to end, the server says for `drain_seconds` that it is not ready
-    and goes on to answer, then has `shutdown_seconds` to finish what it began. `served_share` is the part of the
+    and goes on to answer, then has `shutdown_seconds` to finish what it began. `log_share` is the part of the
     requests that the served log keeps.
     """
 
@@ -42,7 +42,7 @@ class ServeOptions(BaseModel):
     body_seconds: float = Field(default=5.0, gt=0)
     drain_seconds: float = Field(default=0.0, ge=0)
     shutdown_seconds: float = Field(default=10.0, gt=0)
-    served_share: float = Field(default=0.0, ge=0, le=1)
+    log_share: float = Field(default=0.0, ge=0, le=1)
 
     @property
     def rate_of_a_worker(self) -> int | None:

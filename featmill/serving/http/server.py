@@ -120,11 +120,11 @@ def online_target(settings: Settings) -> OnlineTarget:
 
 
 def _served_log(options: ServeOptions, settings: Settings, meters: Meters) -> ServedLog | None:
-    if options.served_share == 0:
+    if options.log_share == 0:
         return None
     folder = settings.served_log
     secret = secret_of(settings.served_secret)
-    return ServedLog(folder, secret, options.served_share, meters.logged)
+    return ServedLog(folder, secret, options.log_share, meters.logged)
 
 
 def _configuration(options: ServeOptions) -> uvicorn.Config:

@@ -1,0 +1,167 @@
+"""`featmill serve` as people run it: workers, signals, and starts that cannot work."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import httpx
+import pytest
+
+from tests.projects.depot_project import fresh_depot
+
+pytestmark = [pytest.mark.redis, pytest.mark.dbt, pytest.mark.slow, pytest.mark.xdist_group("dbt")]
+SERVICE = "delay_model"
+
+
+@pytest.fixture(scope="module")
+def depot(tmp_path_factory):
+    """A project whose newest release is online."""
+    depot = fresh_depot(tmp_path_factory)
+    run(depot, "export", "--no-feast")
+    yield depot
+    run(depot, "online", "stop")
+
+
+def variables(depot):
+    return os.environ | {
+        "FEATMILL_HOME": str(depot.home),
+        "FEATMILL_SOURCES": str(depot.sources),
+        "FEATMILL_PROJECT_DIR": str(depot.root),
+    }
+
+
+def command(*words):
+    return [sys.executable, "-m", "featmill", *words]
+
+
+def run(depot, *words, check=True):
+    done = subprocess.run(
+        command(*words), env=variables(depot), capture_output=True, text=True, timeout=120
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@contextmanager
+def serving(depot, port, *words):
+    """The server's process and a client; killed if it did not end by itself."""
+    given = command("serve", "--port", str(port), *words)
+    with subprocess.Popen(
+        given, env=variables(depot), stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+                until = time.monotonic() + 60
+                while not answers(client):
+                    assert process.poll() is None, process.stderr.read()
+                    assert time.monotonic() < until, "it did not start"
+                    time.sleep(0.1)
+                yield process, client
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def answers(client):
+    try:
+        return client.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def ended(process):
+    process.send_signal(signal.SIGTERM)
+    return process.wait(30)
+
+
+def body(depot):
+    """A request for one entity of the service, whatever its keys are."""
+    return {"service": SERVICE, "keys": {"depot_code": "N", "dock_no": 1, "van_plate": "AB-1"}}
+
+
+def test_several_workers_answer_and_count_together(depot, port):
+    presented = run(depot, "keys", "create", "--name", "workers").stdout.strip()
+    headers = {"authorization": f"Bearer {presented}"}
+    with serving(depot, port, "--workers", "2") as (process, client):
+        assert client.post("/features", json=body(depot)).status_code == 401
+        keys = client.get(f"/services/{SERVICE}", headers=headers).json()["keys"]
+        sent = {
+            "service": SERVICE,
+            "keys": {one["name"]: body(depot)["keys"][one["name"]] for one in keys},
+        }
+        for _ in range(40):
+            with httpx.Client(base_url=client.base_url, headers=headers, timeout=20) as another:
+                assert another.post("/features", json=sent).status_code == 200
+        text = client.get("/metrics", headers=headers).text
+        code = ended(process)
+        said = process.stderr.read()
+
+    assert f'featmill_entities_total{{service="{SERVICE}"}} 40.0' in text
+    started = re.findall(r'"event":"started"', said)
+    assert len(started) == len(re.findall(r'"event":"stopped"', said)) == 2
+    assert code == 0
+    with socket.create_server(("127.0.0.1", port)):
+        pass
+
+
+def test_it_drains_before_it_ends(depot, port):
+    with serving(depot, port, "--no-auth", "--drain", "1.5") as (process, client):
+        assert client.get("/readyz").json()["status"] == "ready"
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.3)
+        draining = client.get("/readyz")
+        still = client.get("/services")
+        code = process.wait(30)
+
+    assert (draining.status_code, draining.json()["status"]) == (503, "stopping")
+    assert still.status_code == 200
+    assert code == 0
+
+
+def test_a_clock_can_be_fixed(depot, port):
+    with serving(depot, port, "--no-auth", "--as-of", "2026-03-06") as (process, client):
+        page = client.get("/").text
+        assert ended(process) == 0
+
+    assert "2026-03-06 00:00:00 UTC" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--no-auth", "--host", "0.0.0.0"], "--no-auth on 0.0.0.0"),
+        (["--host", "192.0.2.1"], "192.0.2.1:8815 cannot be listened on"),
+        (["--port", "70000"], "--port"),
+        (["--workers", "0"], "--workers"),
+        (["--as-of", "noon"], "--as-of: 'noon' is no moment"),
+        (["--log-share", "2"], "--log-share"),
+    ],
+    ids=" ".join,
+)
+def test_what_cannot_work_is_said(depot, words, said):
+    done = run(depot, "serve", *words, check=False)
+
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_that_is_taken_is_said(depot):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run(depot, "serve", "--port", str(taken.getsockname()[1]), check=False)
+
+    assert done.returncode == 2
+    assert "cannot be listened on" in done.stderr

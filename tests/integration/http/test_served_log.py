@@ -1,0 +1,169 @@
+"""The served log: what is kept, what is not, and that it can be compared with training data."""
+
+from __future__ import annotations
+
+import threading
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from featmill.errors import UsageError
+from featmill.serving.api_keys import secret_of
+from featmill.serving.reader import FeatureReader
+from featmill.serving.served_comparison import compare
+from featmill.serving.served_log import ServedLog
+from tests.integration.http.shop import NOW
+from tests.integration.http.test_features import asked
+from tests.integration.serving.chain import day
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def secret(shop):
+    return secret_of(shop.settings.served_secret)
+
+
+@pytest.fixture
+def answers(shop):
+    with FeatureReader.open(shop.catalog, shop.target) as reader:
+        yield {
+            name: reader.read(name, {"user_id": [1, 2, 3, 4]}, as_of=NOW)
+            for name in ("churn", "careful")
+        } | {"typed": reader.read("typed", {"at": day(1), "code": "x"}, as_of=NOW)}
+
+
+def test_a_server_keeps_what_it_answered_without_the_keys(shop):
+    with shop.client(log_share=1.0) as client:
+        asked(client, "churn", {"user_id": [1, 2, 3]})
+        asked(client, "churn", {"user_id": [1]})
+        asked(client, "churn", {"user_id": ["wrong"]})
+
+    (file,) = (shop.settings.served_log / "churn").glob("*.parquet")
+    table = pq.read_table(file).to_pydict()
+    assert table["count_7d"] == [5, 0, 7, 5]
+    assert table["count_7d__status"] == ["ok", "default", "ok", "ok"]
+    assert table["city"] == ["Bern", None, None, "Bern"]
+    assert table["as_of"] == [NOW] * 4
+    assert table["clicks__snapshot"][0].startswith("20260302")
+    assert "user_id" not in table
+    # The same entity is the same hash, and nobody can tell whose.
+    assert table["entity"][0] == table["entity"][3]
+    assert len(set(table["entity"])) == 3
+    assert all(len(entity) == 32 for entity in table["entity"])
+    file.unlink()
+
+
+def training_set(tmp_path, **columns):
+    path = tmp_path / "training.parquet"
+    times = pa.array([NOW] * 3 + [day(1)], pa.timestamp("us", "UTC"))
+    keys = pa.array([3, 2, 1, 1], pa.int64())
+    pq.write_table(pa.table({"user_id": keys, "at": times, **columns}), path)
+    return path
+
+
+def test_the_log_is_compared_by_feature(tmp_path, answers, secret):
+    log = ServedLog(tmp_path / "log", secret, 1.0)
+    log.offer(answers["churn"])
+    log.close()
+    training = training_set(
+        tmp_path,
+        count_7d=[7, 6, 5, 1],  # user 2's had expired online
+        city=[None, None, "Bern", "Bern"],
+        label=[0, 1, 0, 1],
+    )
+
+    found = compare(tmp_path / "log" / "churn", training, ["user_id"], "at", secret)
+
+    assert (found.logged, found.trained, found.both) == (4, 4, 3)
+    count, city = found.features
+    assert (count.feature, count.equal, count.different, count.different_and_not_ok) == (
+        "count_7d",
+        2,
+        1,
+        1,
+    )
+    assert (city.equal, city.different, city.share) == (3, 0, 1.0)
+    assert found.only_served == ("total",)
+    assert found.only_trained == ("label",)
+
+
+def test_keys_of_every_kind_find_each_other(tmp_path, answers, secret):
+    log = ServedLog(tmp_path / "log", secret, 1.0)
+    log.offer(answers["typed"])
+    log.close()
+    path = tmp_path / "training.parquet"
+    moment = pa.timestamp("us", "UTC")
+    columns = {"code": ["x"], "at": pa.array([day(1)], moment), "asked_at": pa.array([NOW], moment)}
+    pq.write_table(pa.table(columns | {"small": [-7], "born": [day(1).date()]}), path)
+
+    found = compare(tmp_path / "log" / "typed", path, ["at", "code"], "asked_at", secret)
+
+    assert [(one.feature, one.equal) for one in found.features] == [("small", 1), ("born", 1)]
+
+
+def test_another_secret_finds_nobody(tmp_path, answers, secret):
+    log = ServedLog(tmp_path / "log", secret, 1.0)
+    log.offer(answers["churn"])
+    log.close()
+    training = training_set(tmp_path, count_7d=[7, 6, 5, 1])
+
+    found = compare(tmp_path / "log" / "churn", training, ["user_id"], "at", b"another")
+
+    assert (found.both, found.features[0].share) == (0, None)
+
+
+def test_what_is_missing_is_said(tmp_path, secret):
+    with pytest.raises(UsageError, match="nothing was logged"):
+        compare(tmp_path, tmp_path / "x.parquet", ["user_id"], "at", secret)
+
+
+def test_a_share_is_kept(tmp_path, answers, secret):
+    told = {}
+    log = ServedLog(
+        tmp_path, secret, 0.25, lambda what, times: told.update({what: told.get(what, 0) + times})
+    )
+    for _ in range(800):
+        log.offer(answers["careful"])
+    log.close()
+
+    assert 120 < told["kept"] < 290
+    assert told.keys() == {"kept"}
+
+
+def test_it_drops_and_counts_rather_than_wait(tmp_path, answers, secret, monkeypatch):
+    told = {"dropped": 0, "kept": 0}
+    gate, inside = threading.Event(), threading.Event()
+    write = ServedLog._write_file
+
+    def slow(log, service, waiting):
+        inside.set()
+        gate.wait(20)
+        write(log, service, waiting)
+
+    monkeypatch.setattr(ServedLog, "_write_file", slow)
+    log = ServedLog(
+        tmp_path, secret, 1.0, lambda what, n: told.update({what: told[what] + n}), seconds=0.01
+    )
+    log.offer(answers["churn"])
+    assert inside.wait(10)
+    for _ in range(2_000):
+        log.offer(answers["churn"])
+    dropped = told["dropped"]
+    gate.set()
+    log.close()
+
+    assert dropped == 2_000 - 1_024
+    assert told["kept"] == 1_025
+
+
+def test_a_disk_that_refuses_ends_nothing(tmp_path, answers, secret):
+    told = []
+    blocked = tmp_path / "log"
+    blocked.write_text("a file where the folder should be")
+    log = ServedLog(blocked, secret, 1.0, lambda what, n: told.append((what, n)), seconds=0.01)
+    log.offer(answers["churn"])
+    log.close()
+
+    assert told == [("failed", 1)]

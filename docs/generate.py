@@ -365,8 +365,8 @@ def _types() -> Iterator[str]:
     same = (f"`{alias}` is `{types.parse_type(alias).sql}`" for alias in _ALIASES)
     yield f"Other names of the same types count as well: {', '.join(same)}."
     yield ""
-    yield "A list of any of these (`BIGINT[]`, `FLOAT[768]`) is Feast's `Array(...)`; online no list may hold a NULL, and no"
-    yield "moment may lie outside of the years 1 to 9999. A `TIMESTAMP` or `TIMESTAMPTZ`"
+    yield "A list of any of these (`BIGINT[]`, `FLOAT[768]`) is Feast's `Array(...)`; online no list may hold a"
+    yield "NULL, and no moment may lie outside of the years 1 to 9999. A `TIMESTAMP` or `TIMESTAMPTZ`"
     yield "that is a feature of an online table also declares `online_type`: `int64` keeps"
     yield "microseconds, `unix_timestamp` whole seconds."
     yield ""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from featmill.errors import AsOfError, BuildError, BuildLocked, NoRelease, SettingError, UsageError
 from featmill.settings import load_settings
-from orchestration import online_steps, promotion, tasks
+from orchestration import online_steps, tasks
 from orchestration.dbt_process import BuildOutcome, NodeResult
 
 if TYPE_CHECKING:
@@ -117,6 +117,9 @@ def export(release_id: str, project_dir: str | None = None) -> dict[str, str | i
         OnlineUnreachable: there is no server, or it refused us.
         ParityError: what was written is not what was released; in generation mode it does not serve.
     """
+    # The scheduler parses DAGs all the time; what moves rows takes long to import.
+    from orchestration import promotion
+
     exported = promotion.promote(_settings(project_dir), release_id)
     return {
         "release_id": exported.release_id,

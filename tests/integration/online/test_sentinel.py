@@ -6,18 +6,21 @@ import time
 from dataclasses import replace
 from functools import partial
 
+import pyarrow as pa
 import pytest
 
+from exporters.redis import export_view, verify_view
 from featmill.errors import NotPrimary, OnlineUnreachable
 from featmill.online.codec import pieces, write_commands
 from featmill.online.connection import OnlineTarget
+from featmill.online.live import read_record
 from featmill.online.pipeline import Pipeline
 from featmill.online.plan import plan_view
 from featmill.online.sentinel import primary_of
 from featmill.online.topology import topology_of
 from tests.integration.online.cluster_servers import HOST, running_sentinels, wait_until
 from tests.integration.online.fake_sentinels import sentinel_url, sentinels_that_say
-from tests.integration.online.publications import PROJECT, TABLE, snapshot
+from tests.integration.online.publications import PROJECT, TABLE, job, snapshot
 
 pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("sentinel")]
 
@@ -70,6 +73,37 @@ def test_a_primary_that_is_killed_is_a_clear_error_and_the_next_run_goes_to_its_
     dying.start()
     wait_until(lambda: role(dying) == b"slave", "the old primary follows the new one")
     assert primary_of(group.target).port == heir.port
+
+
+def test_an_export_that_loses_its_primary_goes_on_at_the_new_one(group):
+    """Replication is in order: where the heir has a mark of the journal it has the rows that it counts."""
+    rows = snapshot(100_000)
+    dying = group.primary()
+
+    def dying_at(place):
+        for number, batch in enumerate(rows.to_batches(max_chunksize=1_000)):
+            if number == place:
+                has_mark = partial(has_journal, group.servers[1].target())
+                wait_until(has_mark, "the replica has a mark")
+                dying.kill()
+            yield batch
+
+    reader = pa.RecordBatchReader.from_batches(rows.schema, dying_at(70))
+    with pytest.raises(OnlineUnreachable):
+        export_view(group.target, job(rows), reader)
+    group.wait_for_failover(dying)
+    assert not read_record(group.target, PROJECT, TABLE.name).is_complete
+
+    found = export_view(group.target, job(rows), rows.to_reader(max_chunksize=1_000))
+
+    assert found.resumed_from > 0
+    assert verify_view(group.target, PROJECT, TABLE, rows.to_reader()).is_equal
+
+
+def has_journal(target):
+    """Whether a server has a record that counts rows."""
+    record = read_record(target, PROJECT, TABLE.name)
+    return record is not None and record.position > 0
 
 
 def role(server):

@@ -87,8 +87,9 @@ def own_home(root: Path) -> Iterator[None]:
     wanted = {
         "FEATMILL_HOME": ".featmill/demo",
         "FEATMILL_SOURCES": str(root / ".featmill" / "demo" / "raw"),
-        # Unset: the user's Redis is no place for made-up values, and their moments are not this data's.
+        # Unset: the user's Redis is no place for made-up values; their mode and moments are not for this data.
         "FEATMILL_REDIS_URL": None,
+        "FEATMILL_PUBLISH_MODE": None,
         "FEATMILL_AS_OF": None,
         "FEATMILL_CUT_OFF": None,
     }

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Engine = Literal["native", "duckdb"]
 
 #: Up to so many rows Python functions cost less than a statement of DuckDB.
-_FEW = 256
+FEW = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class RequestPlan:
         ]
         moment = micros_of(as_of)
         found: dict[str, list[Any]] = {}
-        if n <= _FEW:
+        if n <= FEW:
             found = self._computed(
                 [(moment, *row) for row in zip(*columns, strict=True)] or n * [(moment,)]
             )

@@ -18,6 +18,7 @@ RUNS = {
     "windows_at": ["--rounds", "1"],
     "tiles": ["--rounds", "1"],
     "change_log": [],
+    "request_features": [],
     "rollback": [],
     "read": ["--rounds", "1", "--only", "featmill,async,hmget"],
     "point_in_time": ["--rounds", "1", "--only", OURS],

@@ -252,7 +252,7 @@ def test_an_expression_sees_a_sent_value_in_its_contract_type(kind, given, seen)
 def test_an_answer_is_in_the_online_form_whatever_computes_it(
     monkeypatch, few, declared, sql, answer
 ):
-    monkeypatch.setattr(request_features, "_FEW", few)
+    monkeypatch.setattr(request_features, "FEW", few)
 
     found = one(declared, sql)
 

@@ -18,6 +18,7 @@ RUNS = {
     "windows_at": ["--rounds", "1"],
     "tiles": ["--rounds", "1"],
     "change_log": [],
+    "publish_changes": [],
     "request_features": [],
     "rollback": [],
     "read": ["--rounds", "1", "--only", "featmill,async,hmget"],

@@ -31,7 +31,8 @@ class Settings(BaseSettings):
     )
     redis_url: str | None = Field(
         default=None,
-        description="The online store: `redis://`, `rediss://` or `unix://`. Unset = an embedded Valkey.",
+        description="The online store: `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`. "
+        "Unset = an embedded Valkey.",
     )
     as_of: str | None = Field(
         default=None,

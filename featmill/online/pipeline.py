@@ -7,6 +7,7 @@ one loop serves them all. An error reply stops everything: the server refused a 
 from __future__ import annotations
 
 from collections import deque
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -50,8 +51,8 @@ class Pipeline:
         self, target: OnlineTarget, *, window: int, topology: Topology | None = None
     ) -> None:
         self._window = window
-        self._topology = topology_of(target) if topology is None else topology
-        # The topology may be refreshed meanwhile; these are the nodes that its numbers meant here.
+        # A copy: the topology may be refreshed meanwhile, and its numbers then mean other nodes.
+        self._topology = copy(topology_of(target) if topology is None else topology)
         self._wires = Wires(self._topology.nodes)
         self._lanes = [_Lane(node) for node in self._topology.nodes]
         self._deferred: deque[_Deferred] = deque()

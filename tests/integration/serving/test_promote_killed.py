@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from featmill.errors import NotNewer, UsageError
+from featmill.warehouse import promotions
 from tests.integration.serving.chain import CLICKS, day
 from tests.integration.serving.kills import POINTS, Killed, killed
 
@@ -95,6 +96,22 @@ def test_a_promotion_that_died_is_taken_back(chain, days, point, mode):
     assert seen(chain) == {OLD}
     assert chain.serving().is_complete
     chain.verify(days[0])
+
+
+def test_the_next_promotion_makes_good_what_another_left(chain, days):
+    """What served without the ledger's knowledge is told to it, as of then, and kept for a rollback."""
+    chain.promote(days[0])
+    dies("after the flip", chain.promote, days[1])
+    flipped_at = chain.serving().flipped_at
+
+    third = chain.publish(CLICKS, day(3), rows(3))
+    chain.promote(third)
+
+    assert chain.ledger() == [("live", days[0]), ("live", days[1]), ("live", third)]
+    assert promotions.ledger(chain.registry.lake)[1].promoted_at == flipped_at
+    assert chain.generations()["shop__g2"] == (days[1], "kept")
+    assert chain.rollback().views == ()
+    assert seen(chain) == {NEW}
 
 
 @pytest.mark.parametrize("point", ["before the flip", "after the flip"])

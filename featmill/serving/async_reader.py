@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
 
 from featmill import clock
@@ -13,6 +14,7 @@ from featmill.serving.patience import WARM_UP
 from featmill.serving.reading import answering
 from featmill.serving.services import Services
 from featmill.serving.store_failures import StoreLost
+from featmill.serving.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +33,8 @@ class AsyncFeatureReader:
 
     def __init__(self, services: Services, target: OnlineTarget) -> None:
         self._services = services
-        self._channels = Channels(target)
+        watch = Watch(list(services.pointers.values()), time.monotonic)
+        self._channels = Channels(target, watch)
         self._loop = asyncio.get_running_loop()
 
     @classmethod

@@ -12,15 +12,19 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from hiredis import PushNotification
+
 from featmill.errors import FeatmillError
 from featmill.online.connection import resp
 from featmill.serving.patience import CONNECTING
 from featmill.serving.store_failures import StoreLost
+from featmill.serving.watch import HELLO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from featmill.online.connection import OnlineTarget
+    from featmill.serving.watch import Watch
 
 #: Seconds between attempts to connect, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
@@ -46,11 +50,17 @@ class _Waiting:
 class Wire(asyncio.Protocol):
     """The protocol of one connection, from its first byte to its loss."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_loss: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_loss: Callable[[], None],
+        on_push: Callable[[list[Any]], None],
+    ) -> None:
         from hiredis import Reader
 
         self._loop = loop
         self._on_loss = on_loss
+        self._on_push = on_push
         self._reader = Reader()
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[_Waiting] = deque()
@@ -78,6 +88,9 @@ class Wire(asyncio.Protocol):
         self._heard_at = self._loop.time()
         reader.feed(data)
         while (reply := reader.gets()) is not False:
+            if type(reply) is PushNotification:
+                self._on_push(reply)
+                continue
             if not waiting:
                 self.abort()
                 return
@@ -123,8 +136,9 @@ class Wire(asyncio.Protocol):
 class Channel:
     """A connection to one node that is always there or being made."""
 
-    def __init__(self, target: OnlineTarget) -> None:
+    def __init__(self, target: OnlineTarget, watch: Watch) -> None:
         self._target = target
+        self._watch = watch
         self._loop = asyncio.get_running_loop()
         self._wire: Wire | None = None
         self._problem: str | None = None
@@ -199,13 +213,14 @@ class Channel:
     def _lose(self) -> None:
         """Whoever comes from now on waits for the next connection."""
         self._connected.clear()
+        self._watch.end()
         self._lost.set()
 
     async def _connect(self) -> Wire:
         target, loop = self._target, self._loop
 
         def protocol() -> Wire:
-            return Wire(loop, self._lose)
+            return Wire(loop, self._lose, self._watch.take)
 
         if target.socket_path is not None:
             transport, wire = await loop.create_unix_connection(protocol, target.socket_path)
@@ -225,10 +240,20 @@ class Channel:
                 for reply in await wire.ask(payload, len(commands)):
                     if isinstance(reply, Exception):
                         raise StoreLost("unreachable", f"the login was refused: {reply}")
+            await self._be_told(wire)
         except BaseException:
             transport.abort()
             raise
         return wire
+
+    async def _be_told(self, wire: Wire) -> None:
+        """Have the server tell when what serves moves, where it can and may."""
+        for command in (HELLO, self._watch.command):
+            (reply,) = await wire.ask(command, 1)
+            if isinstance(reply, Exception):
+                return
+        if not self._target.is_of_cluster:
+            self._watch.begin()
 
 
 def _give_up(future: asyncio.Future[list[Any]]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from featmill.online.connection import OnlineTarget
     from featmill.online.topology import Topology
     from featmill.serving.commands import Part
+    from featmill.serving.watch import Watch
 
 #: Seconds between two looks at a store whose nodes nobody could name.
 _PAUSE = 0.1
@@ -26,8 +27,9 @@ _PAUSE = 0.1
 class Channels:
     """A channel to each node, in the order in which `router` numbers them."""
 
-    def __init__(self, target: OnlineTarget) -> None:
+    def __init__(self, target: OnlineTarget, watch: Watch) -> None:
         self._target = target
+        self._watch = watch
         self._topology: Topology | None = None
         self._known: dict[str, Channel] = {}
         self._channels: list[Channel] = []
@@ -114,10 +116,15 @@ class Channels:
             return
         await self._take(topology)
 
+    def _channel(self, node: OnlineTarget) -> Channel:
+        return Channel(node, self._watch)
+
     async def _take(self, topology: Topology) -> None:
         known, self._known = self._known, {}
         for node in topology.nodes:
-            self._known[node.url] = known.pop(node.url) if node.url in known else Channel(node)
+            self._known[node.url] = (
+                known.pop(node.url) if node.url in known else self._channel(node)
+            )
         self._topology = topology
         self.router = None if topology.is_single else topology.node_of
         self._channels = [self._known[node.url] for node in topology.nodes]

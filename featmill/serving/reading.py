@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 #: What serves may move while it is read; more often than this in one read, and something else is wrong.
 _ATTEMPTS = 4
 
-#: A reader that answers from memory alone asks this often, in seconds, whether what serves has moved.
+#: A reader that answers from memory alone asks this often, in seconds, whether what serves has moved; and this often
+#: where the server tells, since a connection can be lost without a word.
 _CHECK_EVERY = 0.25
+_CHECK_TOLD = 5.0
 
 #: What the rows of an answer without the store are, if they are there: see `Found`.
 _FRESH, _STALE, _UNKNOWN = (
@@ -55,10 +57,18 @@ class Pointer:
         self.key = serving_key(project)
         self.serving: Serving | None = None
         self.checked_at = float("-inf")
+        self.told_since: float | None = None
         self.version_command = b"*3\r\n$4\r\nHGET\r\n%b$7\r\nversion\r\n" % bulk(self.key)
         self.state_command = b"*4\r\n$5\r\nHMGET\r\n%b$7\r\nversion\r\n$5\r\nstate\r\n" % bulk(
             self.key
         )
+
+    def is_known(self, now: float) -> bool:
+        """Whether what serves was asked for recently enough to answer without asking again."""
+        if self.serving is None:
+            return False
+        is_told = self.told_since is not None and self.checked_at >= self.told_since
+        return now - self.checked_at < (_CHECK_TOLD if is_told else _CHECK_EVERY)
 
     def asking(self, router: Router) -> Part:
         """What asks for what serves.
@@ -231,8 +241,7 @@ class _Memory:
         if service.cache is None or pointer.serving is None:
             return
         self._look(service.cache, pointer.serving)
-        is_checked = service.clock() - pointer.checked_at < _CHECK_EVERY
-        self.is_enough = is_checked and self._is_whole()
+        self.is_enough = pointer.is_known(service.clock()) and self._is_whole()
 
     def _is_whole(self) -> bool:
         return self._rows is not None and not any(None in rows for rows in self._rows)

@@ -82,7 +82,9 @@ class OnlineRelease:
         from featmill.online.expiry import key_expiry
 
         tables = [t for t in declared_online(self.catalog) if t.tenant == table.tenant]
-        return key_expiry(table, tables, self.grace, clock.now())
+        # No row is from after either, also where the release is of a moment to come.
+        written_at = max(clock.now(), self.release.as_of)
+        return key_expiry(table, tables, self.grace, written_at)
 
     def released(self, table: FeatureTable) -> list[Snapshot]:
         """The table's released snapshots as the registry stood."""

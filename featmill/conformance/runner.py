@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from featmill.conformance.case import Case, load_cases
 from featmill.conformance.events import SqlEvents
+from featmill.conformance.feast_plugins import FeastPluginLookups
 from featmill.conformance.feast_stores import FeastLookups
 from featmill.conformance.lookup import PlannedLookups, SqlLookups
 from featmill.conformance.spine_windows import SpineWindows
@@ -23,6 +24,7 @@ ENGINES: Mapping[str, str] = {
     "equi": "our equality join of dense snapshots",
     "indexed": "our row index; windows by the kernel over sorted events",
     "spine": "our SQL for windows at each row's own time",
+    "feast-featmill": "the Feast SDK over our offline store",
     "feast-duckdb": "stock Feast, its DuckDB offline store",
     "feast-dask": "stock Feast, its default offline store",
 }
@@ -56,6 +58,7 @@ _MAKERS: Mapping[str, Mapping[str, Callable[[], Engine]]] = {
         "window": lambda: SpineWindows("indexed", "kernel"),
     },
     "spine": {"window": lambda: SpineWindows("spine", "sql")},
+    "feast-featmill": {"lookup": FeastPluginLookups},
     "feast-duckdb": {"lookup": lambda: FeastLookups("duckdb")},
     "feast-dask": {"lookup": lambda: FeastLookups("dask")},
 }

@@ -32,6 +32,12 @@ def test_our_engines_are_right_wherever_they_have_words(matrix):
     assert matrix.count("sql", Verdict.INEXPRESSIBLE) == 0
 
 
+def test_through_feast_our_store_is_right_too(matrix):
+    """Every lookup, as without Feast."""
+    assert not matrix.failures("feast-featmill")
+    assert matrix.count("feast-featmill", Verdict.OK) == matrix.count("asof", Verdict.OK)
+
+
 def test_feast_answers_what_has_one_answer_everywhere(matrix):
     """A comparison in which the other one were always wrong would compare nothing."""
     plain = ("lookup/newest-of-many", "lookup/no-ttl-never-expires", "lookup/unmatched-is-kept")

@@ -188,7 +188,7 @@ class Pipeline:
         self, place: int, commands: bytes | Bytes, replies: int, on_reply: OnReply | None
     ) -> None:
         lane = self._lanes[place]
-        while lane.outstanding > self._window or lane.queued > self._backlog:
+        while lane.outstanding > self._window:
             self._step()
         self._queue(lane, commands, replies, on_reply)
 

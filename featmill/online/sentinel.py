@@ -71,10 +71,10 @@ def _claims(target: OnlineTarget, patience: float) -> tuple[list[_Claim], list[s
             problems.append(error.message)
         if len(found) == enough:
             break
-    newest = sorted(found, key=lambda claim: -claim.epoch)
-    return list({(claim.host, claim.port): claim for claim in reversed(newest)}.values())[
-        ::-1
-    ], problems
+    newest: dict[tuple[str, int], _Claim] = {}
+    for claim in sorted(found, key=lambda claim: -claim.epoch):
+        newest.setdefault((claim.host, claim.port), claim)
+    return list(newest.values()), problems
 
 
 def _claim(sentinel: OnlineTarget, service: str, patience: float) -> _Claim:

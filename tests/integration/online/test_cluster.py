@@ -187,6 +187,21 @@ def test_what_waits_for_a_slow_node_is_bounded(cluster, monkeypatch):
     assert sum(len(keys_of(server)) for server in cluster.primaries) == 60_000
 
 
+def test_no_node_owes_more_replies_than_the_window_and_one_part(cluster):
+    slow = cluster.primaries[2]
+    with Pipeline(cluster.target, window=1_000) as pipeline:
+        slow.freeze()
+        threading.Timer(1.0, slow.thaw).start()
+        owed = []
+        for batch in snapshot(20_000).to_batches(max_chunksize=500):
+            pipeline.send_rows(PLAN, batch, ENCODE)
+            owed.append(max(lane.outstanding for lane in pipeline._lanes))
+        pipeline.finish()
+
+    assert 1_000 < max(owed) <= 1_000 + 250
+    assert sum(len(keys_of(server)) for server in cluster.primaries) == 20_000
+
+
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_slots_that_move_during_an_export_lose_nothing(cluster, by_hand):
     """Rows are sent in rounds with a mark after each; after every move it goes on from the last mark."""

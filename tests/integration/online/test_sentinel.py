@@ -18,7 +18,13 @@ from featmill.online.pipeline import Pipeline
 from featmill.online.plan import plan_view
 from featmill.online.sentinel import primary_of
 from featmill.online.topology import topology_of
-from tests.integration.online.cluster_servers import HOST, running_sentinels, wait_until
+from tests.integration.online.cluster_servers import (
+    HOST,
+    free_ports,
+    running_sentinels,
+    servers,
+    wait_until,
+)
 from tests.integration.online.fake_sentinels import sentinel_url, sentinels_that_say
 from tests.integration.online.publications import PROJECT, TABLE, job, snapshot
 
@@ -147,6 +153,15 @@ def test_a_stale_sentinel_is_outvoted_and_a_replica_never_taken(group):
         pytest.raises(NotPrimary, match=f"{HOST}:{replica.port} is a replica"),
     ):
         primary_of(OnlineTarget.from_url(sentinel_url(ports)))
+
+
+def test_of_two_servers_that_call_themselves_primaries_the_newer_one_counts(tmp_path):
+    """The old primary was cut off, not killed: it still takes writes that nobody will ever see."""
+    first, second = free_ports(2)
+    with servers(tmp_path) as start:
+        old, new = start("old", first), start("new", second)
+        with sentinels_that_say((old.port, 5), (new.port, 6), (old.port, 5)) as (ports, _):
+            assert primary_of(OnlineTarget.from_url(sentinel_url(ports))).port == new.port
 
 
 def test_a_sentinel_that_is_gone_or_frozen_is_passed_over(group):

@@ -110,7 +110,7 @@ def _sequence(given: object) -> Sequence[Any] | None:
         return given
     if isinstance(given, str | bytes | int):
         return None
-    for plain in ("to_pylist", "tolist"):
+    for plain in ("to_pylist", "tolist", "to_list"):
         convert = getattr(given, plain, None)
         if convert is not None:
             column = convert()

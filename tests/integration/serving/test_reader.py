@@ -11,6 +11,8 @@ import pyarrow as pa
 import pytest
 
 from featmill import clock
+from featmill.contract.catalog import RequestFeature, RequestField
+from featmill.contract.types import parse_type
 from featmill.errors import RequestError, UsageError
 from featmill.online.plan import feature_field
 from featmill.serving.async_reader import AsyncFeatureReader
@@ -385,3 +387,63 @@ def test_no_rows_are_an_answer_of_none(users, read):
     answer = read(users, {"user_id": []})
 
     assert (answer.rows, values(answer)) == (0, {"visits": [], "city": []})
+
+
+def computed(name, kind, sql):
+    return RequestFeature(name=name, type=parse_type(kind), sql=sql)
+
+
+@pytest.fixture
+def carts(store):
+    """A service with features computed on request, over a stored one with a default."""
+    table = with_defaults(USERS, rate=0.25)
+    asked = service(
+        "users:rate",
+        request_fields=(RequestField(name="cart", type=parse_type("DOUBLE")),),
+        request_features=(
+            computed("cart_rate", "DOUBLE", "cart * rate"),
+            computed("hour", "BIGINT", "hour(as_of)"),
+        ),
+    )
+    stored = Stored(store, [table], [asked])
+    stored.put(table, (1, NOON, 5, "Bonn", 0.5))
+    stored.serve()
+    return stored
+
+
+def test_request_features_come_after_the_stored_ones(carts, read):
+    """Over what is answered, defaults included; the clock is as_of (rule 2)."""
+    for users, cart, rates in (
+        ([1, 2], [2.0, 4.0], [0.5, 0.25]),
+        ([1, 2], 2.0, [0.5, 0.25]),
+        (1, [2.0, 4.0], [0.5, 0.5]),
+    ):
+        answer = read(carts, {"user_id": users}, {"cart": cart}, as_of=NOON + HOUR)
+        given = cart if isinstance(cart, list) else [cart] * 2
+        assert answer.names == ("rate", "cart_rate", "hour")
+        assert values(answer) == {
+            "rate": rates,
+            "cart_rate": [one * other for one, other in zip(given, rates, strict=True)],
+            "hour": [13, 13],
+        }
+        assert words(answer)["cart_rate"] == words(answer)["hour"] == ["ok", "ok"]
+        assert answer.view_of == (0, None, None)
+    one = read(carts, {"user_id": 1}, {"cart": 2.0}, as_of=NOON)
+    assert values(one) == {"rate": [0.5], "cart_rate": [1.0], "hour": [12]}
+    assert one.to_arrow().column("hour").to_pylist() == [12]
+
+
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        (None, "request.cart"),
+        ({"cart": "x"}, "request.cart"),
+        ({"cart": 1.0, "other": 2}, "request.other"),
+        ({"cart": [1.0, 2.0, 3.0]}, "request.cart"),
+    ],
+)
+def test_a_wrong_request_field_is_refused_by_name(carts, read, sent, field):
+    with pytest.raises(RequestError) as refused:
+        read(carts, {"user_id": [1, 2]}, sent)
+
+    assert refused.value.field == field

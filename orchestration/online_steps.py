@@ -96,7 +96,7 @@ def export(
             require_newer(step)
     publication = Publication(step, mode)
     done = publication.write(on_step, force=force)
-    if mode is PublishMode.GENERATION or not all(place.is_live for place in publication.places):
+    if mode is PublishMode.GENERATION or publication.is_beside:
         publication.prove(on_step)
     if mode is PublishMode.GENERATION:
         return Exported(step.release.release_id, done, (), step.absent, (), is_live=False)

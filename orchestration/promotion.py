@@ -116,6 +116,9 @@ def promote_as(settings: Settings, wanted: Wanted, on_step: Step | None = None) 
     publication = Publication(step, mode)
     done = publication.write(on_step)
     reports = publication.prove(on_step)
+    if publication.is_beside and not wanted.again:
+        # Writing took a while, and a later release may have gone live meanwhile.
+        require_newer(step)
     flipped = publication.flip()
     seconds = time.perf_counter() - started
     record_live(step, publication, done)

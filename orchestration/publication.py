@@ -83,6 +83,11 @@ class Publication:
             remember_projects(step.target, step.catalog.project, projects)
 
     @property
+    def is_beside(self) -> bool:
+        """Whether nobody has read any of the rows yet."""
+        return not any(place.is_live for place in self.places)
+
+    @property
     def rows_projects(self) -> Mapping[str, str]:
         """Of each Feast project, the name in the keys of the rows that this run writes."""
         return {place.project: place.rows_project for place in self.places}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from featmill import clock
 from featmill.warehouse.maintenance import drop_snapshots
-from featmill.warehouse.promotions import ledger, served
+from featmill.warehouse.promotions import ledger, served, went_live_before
 from featmill.warehouse.training_pins import pins
 
 if TYPE_CHECKING:
@@ -100,11 +100,17 @@ def _named(registry: Registry) -> Mapping[tuple[str, str], list[str]]:
 
 def _online(registry: Registry) -> list[tuple[str, Mapping[str, str]]]:
     """What is online, and the one before it that a rollback would bring back."""
-    live = [state.live for state in served(ledger(registry.lake)) if state.live is not None]
+    entries = ledger(registry.lake)
+    live = [state.live for state in served(entries) if state.live is not None]
     different = [one for one, after in pairwise([*live, None]) if _is_other(one, after)]
     names = ("online", "a rollback")
     newest_first = [one.snapshots for one in reversed(different) if one is not None]
-    return list(zip(names, newest_first, strict=False))
+    found = list(zip(names, newest_first, strict=False))
+    # After a rollback the next one goes back to what was live before, and not to what was left.
+    before = went_live_before(entries, live[-1]) if live else None
+    if before is None or any(before.snapshots == snapshots for _, snapshots in found):
+        return found
+    return [*found, (names[1], before.snapshots)]
 
 
 def _is_other(one: Promotion | None, after: Promotion | None) -> bool:

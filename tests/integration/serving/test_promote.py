@@ -115,6 +115,25 @@ def test_a_retried_promotion_does_not_undo_a_rollback(chain, days):
     assert chain.served(7) == ("704", '"day 4"')
 
 
+def test_a_later_release_that_went_live_meanwhile_is_not_left_for_an_older(chain, days):
+    """The older run began later, so its epoch is the greater: the order of releases decides all the same."""
+    chain.promote(days[0])
+    compare = publication.compare_view
+
+    def overtaken(*given):
+        patch.undo()
+        chain.promote(days[2])
+        return compare(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(publication, "next_epoch", lambda *_: 10)
+        patch.setattr(publication, "compare_view", overtaken)
+        with pytest.raises(NotNewer, match=f"live is {days[2]}"):
+            chain.promote(days[1])
+
+    assert chain.served(7) == ("703", '"day 3"')
+
+
 def test_a_correction_of_the_same_moment_is_newer(chain, days):
     chain.promote(days[2])
     corrected = chain.publish(CLICKS, day(3), rows(9, at=3))

@@ -16,7 +16,7 @@ from featmill.errors import LakeError, SnapshotExpired, UsageError
 from featmill.governance.erasure import erase, training_sets_with
 from featmill.governance.retention import decide, expire
 from featmill.warehouse.lake import Lake, relation_sql
-from featmill.warehouse.promotions import record_live
+from featmill.warehouse.promotions import record, record_live
 from featmill.warehouse.registry import Registry
 from featmill.warehouse.training_pins import TrainingPin, forget, pin, pins
 from tests.unit.warehouse.snapshots import snapshot
@@ -171,6 +171,19 @@ def test_what_is_online_and_what_a_rollback_would_bring_back_stay(registry, lake
     assert found["day2"] == ("online",)
     assert found["day1"] == ("a rollback",)
     assert found["day0"] == ()
+
+
+def test_after_a_rollback_what_the_next_one_would_bring_back_stays_too(registry, lake):
+    releases = registry.releases()
+    for day in (0, 1, 2):
+        record_live(lake, releases[day], ["load"], NOW + timedelta(hours=day))
+    record(lake, "rollback", releases[1].release_id)
+
+    found = kept(registry, days=1)
+
+    assert found["day1"] == ("online",)
+    assert found["day2"] == ("a rollback",)
+    assert found["day0"] == ("a rollback",)
 
 
 def test_so_many_newest_as_ofs_stay_whatever_their_age(registry):

@@ -91,7 +91,7 @@ class VisibleRows:
         self.connection = connection
         number = next(_NUMBERS)
         self._earlier, self._gaps = f"_featmill_earlier_{number}", f"_featmill_gaps_{number}"
-        self._selected = f"_featmill_selected_{number}"
+        self._selected, self._newest = f"_featmill_selected_{number}", f"_featmill_newest_{number}"
         self._table = table
         self._snapshot = snapshot
         self._history = history
@@ -106,6 +106,7 @@ class VisibleRows:
         with translated_reads(table):
             _check_declared(connection, table, snapshot)
             connection.execute("SET TimeZone = 'UTC'")
+            self._find_newest()
             serving = self._find_earlier()
             self._serving = [s for s in history if s.snapshot_id in serving]
             rows, keys, earlier = self._counts()
@@ -163,7 +164,7 @@ class VisibleRows:
         online = self._selected
         if self._table.selection is None:
             online = (
-                f"(SELECT {self._keys} FROM ({self._newest_sql()}) "
+                f"(SELECT {self._keys} FROM {self._newest} WHERE _featmill_rows > 0 "
                 f"UNION ALL SELECT {self._keys} FROM {self._earlier})"
             )
         return self.query(
@@ -193,9 +194,8 @@ class VisibleRows:
                 f"the selection of {self._table.name} cannot be computed: {error}",
                 hint="selection.where is a condition over the published columns, selection.by a value of them",
             ) from error
-        return int(
-            self.connection.execute(f"SELECT count(*) FROM {self._selected}").fetchall()[0][0]
-        )
+        found = self.connection.execute(f"SELECT count(*) FROM {self._selected}").fetchall()
+        return int(found[0][0])
 
     def _find_earlier(self) -> set[str]:
         """Make the table of the rows of earlier snapshots that serve. Returns the ids of those snapshots.
@@ -203,18 +203,17 @@ class VisibleRows:
         An entity that the snapshot lacks is gone from its as_of on (rules 11 and 20). It may hold one with an older
         row than an earlier snapshot does, or with none that is visible.
         """
-        history = f"({relation_sql(self._history)})" if self._history else self._own
+        history = relation_sql(self._history or [self._snapshot])
         own = f"_featmill_time, _featmill_published_at, {literal(self._snapshot.snapshot_id)}"
         self.connection.execute(
             f"CREATE TABLE {self._earlier} AS "
             f"SELECT {self._keys}, {self._time}, {SNAPSHOT_COLUMN} "
-            f"FROM (SELECT * FROM {history} SEMI JOIN {self._own} USING ({self._keys})) "
-            f"LEFT JOIN ({self._newest_sql()}) USING ({self._keys}) "
+            f"FROM ({history}) AS history JOIN {self._newest} USING ({self._keys}) "
             f"WHERE {self._visible_sql() if self._history else 'false'} AND {self._has_key_sql()} "
             f"AND (_featmill_time IS NULL OR ({', '.join(self._order)}) > ({own})) {self._newest_only_sql(self._order)}"
         )
-        found = self.connection.execute(f"SELECT DISTINCT {SNAPSHOT_COLUMN} FROM {self._earlier}")
-        return {str(row[0]) for row in found.fetchall()}
+        held = f"SELECT DISTINCT {SNAPSHOT_COLUMN} FROM {self._earlier}"
+        return {str(row[0]) for row in self.connection.execute(held).fetchall()}
 
     def _find_gaps(self) -> bool:
         """Make the table of the keys whose row has a NULL that an older row may fill. Returns whether there are any.
@@ -234,19 +233,20 @@ class VisibleRows:
     def _counts(self) -> tuple[int, int, int]:
         """Visible rows and keys of the snapshot, and keys that only earlier ones have."""
         found = self.connection.execute(
-            f"SELECT coalesce(sum(_featmill_rows), 0), count(*), "
-            f"(SELECT count(*) FROM {self._earlier} ANTI JOIN ({self._newest_sql()}) USING ({self._keys})) "
-            f"FROM ({self._newest_sql()})"
+            f"SELECT coalesce(sum(_featmill_rows), 0), count(*) FILTER (_featmill_rows > 0), "
+            f"(SELECT count(*) FROM {self._earlier} "
+            f"SEMI JOIN (FROM {self._newest} WHERE _featmill_rows = 0) USING ({self._keys})) FROM {self._newest}"
         ).fetchall()
         rows, keys, earlier = found[0]
         return int(rows), int(keys), int(earlier)
 
-    def _newest_sql(self) -> str:
-        """The snapshot's visible keys, each with what orders its newest row, and how many rows it has."""
-        return (
-            f"SELECT {self._keys}, max({self._time}) AS _featmill_time, count(*) AS _featmill_rows, "
-            f"max({PUBLISHED_AT_COLUMN}) AS _featmill_published_at "
-            f"FROM {self._own} WHERE {self._visible_sql()} GROUP BY {self._keys}"
+    def _find_newest(self) -> None:
+        """Make the table of the snapshot's keys, each with what orders its newest visible row, and how many it has."""
+        visible = f"FILTER ({self._visible_sql()})"
+        self.connection.execute(
+            f"CREATE TABLE {self._newest} AS SELECT {self._keys}, max({self._time}) {visible} AS _featmill_time, "
+            f"count(*) {visible} AS _featmill_rows, max({PUBLISHED_AT_COLUMN}) {visible} AS _featmill_published_at "
+            f"FROM {self._own} GROUP BY {self._keys}"
         )
 
     def _newest_only_sql(self, order: Sequence[str]) -> str:

@@ -40,6 +40,18 @@ NUMBER_TYPES = {
     OnlineKind.DOUBLE: pa.float64(),
 }
 
+_ONE = np.uint64(1)
+_SEVEN_BITS = np.uint64(0x7F)
+_TOP_BITS = np.uint64(0x8080808080808080)
+_FOLDS = tuple(
+    (np.uint64(low), np.uint64(high), np.uint64(shift))
+    for low, high, shift in (
+        (0x007F007F007F007F, 0x7F007F007F007F00, 1),
+        (0x00003FFF00003FFF, 0x3FFF00003FFF0000, 2),
+        (0x000000000FFFFFFF, 0x0FFFFFFF00000000, 4),
+    )
+)
+
 _MOMENT = pa.timestamp("us", "UTC")
 
 
@@ -113,21 +125,32 @@ def numbers(column: FeatureType, replies: Replies, what: str) -> NDArray[Any]:
 def varints(data: Bytes, at: Lengths) -> tuple[NDArray[np.uint64], Lengths]:
     """The unsigned integer that begins at each place, and the place after it.
 
-    `data` goes on for at least ten bytes after the last place. The place after an integer of more
+    `data` goes on for at least nine bytes after the last place. The place after an integer of more
     than ten bytes is -1.
     """
-    byte = data[at]
-    values = (byte & 0x7F).astype(np.uint64)
-    after = at + 1
-    more = byte > 0x7F
-    for place in range(1, VARINT_BYTES):
-        if not more.any():
-            return values, after
-        byte = np.where(more, data[np.minimum(at + place, len(data) - 1)], 0)
-        values |= (byte & 0x7F).astype(np.uint64) << np.uint64(7 * place)
-        after += more
-        more = byte > 0x7F
-    return values, np.where(more, -1, after)
+    # Eight bytes from each place as one word: an integer ends with the first byte below 128.
+    words = np.ndarray((len(data) - 7,), "<u8", data, strides=(1,))[at]
+    ends = ~words & _TOP_BITS
+    upto = ends ^ (ends - _ONE)  # all bits up to the end's own; all there are where there is no end
+    words &= upto & ~_TOP_BITS
+    # Of each byte seven bits count: pairs are moved together, then pairs of pairs, then the halves.
+    for low, high, shift in _FOLDS:
+        words = (words & low) | ((words & high) >> shift)
+    after = at + (np.bitwise_count(upto) >> 3)
+    long = np.flatnonzero(ends == 0)
+    if len(long):
+        words[long], after[long] = _long_varints(data, at[long], words[long])
+    return words, after
+
+
+def _long_varints(
+    data: Bytes, at: Lengths, low: NDArray[np.uint64]
+) -> tuple[NDArray[np.uint64], Lengths]:
+    """The integers of nine or ten bytes, whose first eight hold `low`; longer ones end at -1."""
+    ninth = data[at + 8].astype(np.uint64)
+    tenth = np.where(ninth > 0x7F, data[np.minimum(at + 9, len(data) - 1)], 0).astype(np.uint64)
+    values = low | (ninth & _SEVEN_BITS) << np.uint64(56) | (tenth & _SEVEN_BITS) << np.uint64(63)
+    return values, np.where(tenth > 0x7F, -1, at + np.where(ninth > 0x7F, 10, 9))
 
 
 def event_micros(replies: Sequence[bytes | None]) -> list[int | None]:

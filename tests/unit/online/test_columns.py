@@ -281,6 +281,19 @@ def test_one_and_many_agree_on_any_bytes(data):
         assert outcome(1) == arrow()
 
 
+@pytest.mark.parametrize("sql_type", ["BIGINT", "BIGINT[]"])
+def test_integers_of_every_length_read_back(sql_type):
+    edges = [sign * 2**bit + near for bit in range(63) for near in (-1, 0, 1) for sign in (1, -1)]
+    values = [*edges, 2**63 - 1, -(2**63)]
+    given_ = values if sql_type == "BIGINT" else [values, *([value] for value in values)]
+    replies = written(
+        sql_type, given_, pa.int64() if sql_type == "BIGINT" else pa.list_(pa.int64())
+    )
+
+    assert decode_values(parse_type(sql_type), replies) == given_
+    assert [decode_values(parse_type(sql_type), [reply])[0] for reply in replies] == given_
+
+
 @pytest.mark.parametrize("rows", [0, 1, 30, 200])
 def test_columns_decoded_together_are_those_decoded_apart(rows):
     types = ["BIGINT", "DOUBLE", "BIGINT", "VARCHAR", "BIGINT", "DATE", "BIGINT[]", "DOUBLE"]

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from featmill.errors import KeyTaken, OnlineError, OnlineRefused, OnlineUnreachable, SlotsMoved
+from featmill.errors import OnlineError, OnlineRefused, OnlineUnreachable, SlotsMoved
 from featmill.online.codec import pieces, redis_keys, write_commands
 from featmill.online.connection import OnlineTarget, translated_errors
 from featmill.online.pipeline import Pipeline, node_name
@@ -392,11 +392,3 @@ def takes_rows(cluster, rows):
     except OnlineUnreachable:
         return False
     return True
-
-
-def test_errors_within_arrays_stop_the_run(store):
-    queued = command(b"SET", b"k", b"v") + command(b"HSET", b"k", b"f", b"v")
-    with Pipeline(store, window=10) as pipeline:
-        pipeline.send_key(b"k", command(b"MULTI") + queued + command(b"EXEC"), 4)
-        with pytest.raises(KeyTaken, match="WRONGTYPE"):
-            pipeline.finish()

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from featmill.errors import OnlineUnreachable
-from featmill.online.connection import OnlineTarget
+from featmill.errors import KeyTaken, OnlineUnreachable
+from featmill.online.connection import OnlineTarget, resp
 from featmill.online.pipeline import Pipeline, Wire
 from tests.integration.online.publications import export, snapshot, verify
 
@@ -75,6 +75,14 @@ def test_a_reply_to_nothing_is_an_error(store):
 
     with pytest.raises(OnlineUnreachable, match="nothing had asked"):
         talk()
+
+
+def test_errors_within_arrays_stop_the_run(store):
+    queued = resp(["SET", "k", "v"]) + resp(["HSET", "k", "f", "v"])
+    with Pipeline(store, window=10) as pipeline:
+        pipeline.send_key(b"k", resp(["MULTI"]) + queued + resp(["EXEC"]), 4)
+        with pytest.raises(KeyTaken, match="WRONGTYPE"):
+            pipeline.finish()
 
 
 def test_a_server_that_speaks_something_else_is_unreachable():

@@ -15,18 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from featmill.contract.types import OnlineKind
 from featmill.serving.answer import WORDS
 from featmill.serving.moments import micros_of
 
 if TYPE_CHECKING:
+    from featmill.contract.types import FeatureType
     from featmill.serving.answer import FeatureVectors, ViewAnswer
 
-_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
+_OPTIONS = orjson.OPT_UTC_Z
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROS = 1_000_000
 _QUOTED = tuple(f'"{word}"'.encode() for word in WORDS)
-#: Patterns of statuses up to this length are worth remembering across requests.
+#: Up to so many rows a pattern of statuses is worth remembering across requests.
+_REMEMBERED = 128
+#: Up to so many rows a text is searched faster than its values are added.
 _SHORT = 8
+#: More services than one server has.
+_SERVICES = 10_000
 
 
 def columns_json(answer: FeatureVectors) -> bytes:
@@ -60,13 +66,43 @@ def _head(answer: FeatureVectors) -> tuple[bytes, bytes, bytes]:
 
 
 def _values(answer: FeatureVectors) -> bytes:
-    text = _dumps(dict(zip(answer.names, answer.values, strict=True)))
-    # JSON has no infinite number and orjson writes null, which would be a value that is not there. Without a null
-    # anywhere there was none, and looking for one costs nothing beside looking at each value.
-    if b"null" not in text:
+    columns = dict(zip(answer.names, answer.values, strict=True))
+    text = _dumps(columns)
+    # JSON has no infinite number and orjson writes null, which would be a value that is not there. In a short text
+    # without a null there was none; of many rows a sum says so in less time than a search.
+    if answer.rows <= _SHORT and b"null" not in text:
         return text
-    columns = [_spelt(column) for column in answer.values]
-    return _dumps(dict(zip(answer.names, columns, strict=True)))
+    places = [
+        at for at in _floats(answer.types, len(answer.names)) if not _is_finite(answer.values[at])
+    ]
+    if not places:
+        return text
+    return _dumps(columns | {answer.names[at]: _spelt(answer.values[at]) for at in places})
+
+
+#: Of each compiled service's types (by identity, for hashing them costs more than the rest) where the floats are.
+_FLOATS: dict[int, tuple[tuple[FeatureType, ...], tuple[int, ...]]] = {}
+
+
+def _floats(types: tuple[FeatureType, ...], columns: int) -> Sequence[int]:
+    if not types:
+        return range(columns)
+    known = _FLOATS.get(id(types))
+    if known is None or known[0] is not types:
+        kinds = (OnlineKind.FLOAT, OnlineKind.DOUBLE)
+        known = (types, tuple(at for at, column in enumerate(types) if column.kind in kinds))
+        if len(_FLOATS) >= _SERVICES:
+            _FLOATS.clear()
+        _FLOATS[id(types)] = known
+    return known[1]
+
+
+def _is_finite(column: Sequence[Any]) -> bool:
+    """Whether a column surely has no infinite number; sums that overflow and what is no number are looked at."""
+    try:
+        return math.isfinite(sum(filter(None, column)))
+    except (TypeError, OverflowError):
+        return False
 
 
 def _spelt(column: Sequence[Any]) -> Sequence[Any]:
@@ -84,7 +120,7 @@ def _word_of(value: object) -> object:
 
 
 def _statuses(names: tuple[str, ...], statuses: tuple[bytes, ...]) -> bytes:
-    if len(statuses[0] if statuses else b"") <= _SHORT:
+    if len(statuses[0] if statuses else b"") <= _REMEMBERED:
         return _few_statuses(names, statuses)
     known: dict[bytes, bytes] = {}
     parts = []
@@ -96,7 +132,7 @@ def _statuses(names: tuple[str, ...], statuses: tuple[bytes, ...]) -> bytes:
     return b"{%b}" % b",".join(parts)
 
 
-@lru_cache(maxsize=4_096)
+@lru_cache(maxsize=512)
 def _few_statuses(names: tuple[str, ...], statuses: tuple[bytes, ...]) -> bytes:
     parts = zip(map(_name, names), map(_words, statuses), strict=True)
     return b"{%b}" % b",".join(b"%b:%b" % part for part in parts)
@@ -130,16 +166,23 @@ def _view(view: ViewAnswer, at: int) -> bytes:
 
 def _moments(events: Sequence[int | None], at: int) -> tuple[bytes, bytes]:
     """When rows are from, and how old that is in seconds; each different moment is rendered once."""
-    moments: dict[int | None, bytes] = {None: b"null"}
-    ages: dict[int | None, bytes] = {None: b"null"}
-    for event in set(events) - {None}:
-        if event is not None:
-            moments[event] = orjson.dumps(moment_of(event), option=_OPTIONS)
-            ages[event] = orjson.dumps((at - event) / _MICROS)
+    if len(events) == 1:
+        return b"[%b]" % _moment(events[0]), b"[%b]" % _age(events[0], at)
+    ages = {event: _age(event, at) for event in set(events)}
+    moments = {event: _moment(event) for event in ages}
     return (
         b"[%b]" % b",".join([moments[event] for event in events]),
         b"[%b]" % b",".join([ages[event] for event in events]),
     )
+
+
+@lru_cache(maxsize=65_536)
+def _moment(event: int | None) -> bytes:
+    return b"null" if event is None else orjson.dumps(moment_of(event), option=_OPTIONS)
+
+
+def _age(event: int | None, at: int) -> bytes:
+    return b"null" if event is None else repr((at - event) / _MICROS).encode()
 
 
 def moment_of(micros: int) -> datetime:

@@ -29,11 +29,21 @@ class FeaturesProtocol(HttpToolsProtocol):
     _short: _ShortCycle | None = None
     _timer: asyncio.TimerHandle | None = None
 
+    def on_message_begin(self) -> None:
+        """Begin a request; what the long way wants beside is made when it is chosen."""
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
     def on_headers_complete(self) -> None:
         """Choose the way."""
         route = self._route()
         if route is None:
             self._short = None
+            url, headers, expects = self.url, self.headers, self.expect_100_continue
+            super().on_message_begin()
+            self.url, self.expect_100_continue = url, expects
+            self.headers += headers
             super().on_headers_complete()
             return
         self.cycle = self._short = _ShortCycle(self, route)  # type: ignore[assignment]

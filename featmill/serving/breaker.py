@@ -32,8 +32,8 @@ class Breaker:
     @property
     def state(self) -> str:
         """`closed`, `open` or `half_open`."""
-        found = str(self._context.state)
-        return {OPENED: "open", CLOSED: "closed"}.get(found, "half_open")
+        state = self._context.state
+        return "open" if state == OPENED else "closed" if state == CLOSED else "half_open"
 
     def admits(self) -> bool:
         """Whether a request may go to the store; it then has to say how it went."""

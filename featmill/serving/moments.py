@@ -20,7 +20,7 @@ def span(length: timedelta) -> int:
     return length // _MICROSECOND
 
 
-def checked_moment(as_of: datetime) -> datetime:
+def checked_moment(as_of: object) -> datetime:
     """The moment in UTC.
 
     Raises:

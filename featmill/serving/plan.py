@@ -148,7 +148,8 @@ class ServicePlan:
 
 def is_served_online(catalog: Catalog, service: FeatureService) -> bool:
     """Whether every table a service reads is online: one that only trains cannot be read here."""
-    return all(catalog.table(ref.view).online for ref in _refs(service))
+    refs = _refs(service)
+    return bool(refs) and all(catalog.table(ref.view).online for ref in refs)
 
 
 def _refs(service: FeatureService) -> tuple[FeatureRef, ...]:

@@ -28,8 +28,12 @@ from tests.integration.serving.test_same_online_and_offline import (
     FILLED,
     KEYS,
     MICROSECOND,
+    START,
     TIED,
+    Case,
+    Row,
     cases,
+    publication,
     relation_sql,
     write,
 )
@@ -39,6 +43,18 @@ pytestmark = pytest.mark.redis
 #: The last is in no snapshot.
 ASKED = [*KEYS, ("never", 0)]
 AFTER = [0 * DAY, MICROSECOND, DAY - MICROSECOND, DAY, DAY + MICROSECOND, 2 * DAY, 9 * DAY]
+#: Two rows of which one begins at the snapshot's own moment: their ttl ends within what follows, to the microsecond.
+FRESH = Case(
+    DAY,
+    False,
+    (
+        publication(
+            0, Row(KEYS[0], START, 1, "x"), Row(KEYS[1], START - DAY + MICROSECOND, 2, None)
+        ),
+    ),
+    exported=0,
+    fewer=frozenset({0}),
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -122,6 +138,10 @@ def value_statuses(statuses, default):
     after=st.sampled_from(AFTER),
     defaults=st.tuples(st.sampled_from([None, 0, 7]), st.sampled_from([None, "", "none"])),
 )
+@example(case=FRESH, after=timedelta(0), defaults=(None, None))
+@example(case=FRESH, after=MICROSECOND, defaults=(7, None))
+@example(case=FRESH, after=DAY - MICROSECOND, defaults=(7, None))
+@example(case=FRESH, after=DAY, defaults=(None, "none"))
 @example(case=CARRIED_FAR, after=timedelta(0), defaults=(7, "none"))
 @example(case=CARRIED_FAR, after=DAY, defaults=(None, "none"))
 @example(case=TIED, after=DAY, defaults=(None, None))

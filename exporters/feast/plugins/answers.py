@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from feast.metrics import track_feature_statuses
@@ -71,8 +72,7 @@ class ViewAnswer:
             OnlineError: what the store holds are no values of Feast's.
         """
         prefix = f"{self.view.projection.name_to_use()}__" if full_feature_names else ""
-        listed = b"".join(_field(_FIRST, (prefix + name).encode()) for name in self.names)
-        parts = [_field(_FIRST, _field(_FIRST, listed))]
+        parts = [_listed(prefix, tuple(self.names))]
         times = b"".join(
             _TIMES[len(t)] + t if (t := reply[-1]) is not None else _NO_TIME
             for reply in self.replies
@@ -128,6 +128,13 @@ def ttl_us(view: FeatureView) -> int | None:
     # An on-demand view that is written online has none.
     ttl = getattr(view, "ttl", None)
     return ttl // _MICROSECOND if ttl else None
+
+
+@lru_cache(maxsize=1024)
+def _listed(prefix: str, names: tuple[str, ...]) -> bytes:
+    """The response's metadata with these names, the same for every read of a service."""
+    listed = b"".join(_field(_FIRST, (prefix + name).encode()) for name in names)
+    return _field(_FIRST, _field(_FIRST, listed))
 
 
 def _status(time: bytes | None, oldest: int) -> int:

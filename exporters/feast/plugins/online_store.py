@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from feast import utils
@@ -243,8 +244,13 @@ def _asked(
 ) -> _Asked:
     wanted = tuple(names) if names else tuple(feature.name for feature in view.features)
     online = compute_versioned_name(view, config.registry.enable_online_feature_view_versioning)
-    fields = (*(feature_field(online, name) for name in wanted), time_field(online))
-    return _Asked(view, wanted, fields, keys)
+    return _Asked(view, wanted, _fields(online, wanted), keys)
+
+
+@lru_cache(maxsize=1024)
+def _fields(view: str, names: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Where a view's features lie in a hash, its event time last; the same for every read of a service."""
+    return (*(feature_field(view, name) for name in names), time_field(view))
 
 
 def _asked_of_all(

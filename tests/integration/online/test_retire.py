@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from exporters.redis import RetiredView, retire
+from exporters.redis import RetiredView, retire, writing
 from exporters.redis.retire import retire_view
 from featmill.errors import LakeError, OnlineError, OnlineUnreachable
 from featmill.online.live import live_key, live_views, read_live, read_record
 from featmill.online.plan import feature_field
+from tests.integration.online.lakes import Shop, replaced
 from tests.integration.online.publications import PROJECT, TABLE, dump, export, snapshot, verify
 from tests.unit.online.tables import feature_table
 
@@ -97,6 +98,25 @@ def test_killed_half_way_it_is_incomplete_and_the_next_run_takes_the_rest(store,
     assert export(store, rows).rows == 10
     assert retire_view(store, PROJECT, "clicks").entities == 10
     assert dump(store) == {}
+
+
+def test_retired_in_the_middle_of_a_difference_every_row_is_written_again(
+    store, tmp_path, monkeypatch
+):
+    shop = Shop(tmp_path)
+    shop.export(store, shop.publish(0, snapshot(10)))
+    second = shop.publish(1, replaced(snapshot(10), "count_7d", {1: 1, 2: 2}))
+    with monkeypatch.context() as broken:
+        broken.setattr(writing, "last_record", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            shop.export(store, second)
+    record = read_record(store, PROJECT, "clicks")
+    assert record.differing == 2
+    retire._begin(store, PROJECT, "clicks")
+
+    result = shop.export(store, second)
+
+    assert (result.changed, result.resumed_from, result.rows) == (None, 0, 10)
 
 
 def test_a_record_that_cannot_be_read_says_what_to_do(store):

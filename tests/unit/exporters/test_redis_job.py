@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from exporters.redis.job import ExportJob, first_record, is_live, last_record
+from exporters.redis.job import ExportJob, base_of, first_record, is_live, last_record
 from exporters.redis.report import Difference, Findings, ParityReport
 from featmill import clock
+from featmill.online.expiry import KeyExpiry
+from featmill.online.live import LiveBase
 from featmill.online.plan import plan_view
 from tests.unit.online.tables import feature_table
 
@@ -118,6 +120,64 @@ def test_only_a_finished_run_of_the_same_rows_is_live():
     assert not is_live(job_of("s2"), plan, done)
     assert not is_live(job_of(rows=99), plan, done)
     assert not is_live(job_of(content="another"), plan, done)
+
+
+BASE = LiveBase(snapshot_id="s1", content="a", rows=100, read_at=NOON)
+EXPIRY = KeyExpiry(ttl_us=1_000, grace_us=500)
+
+
+def base(job, before):
+    return base_of(job, plan_view(job.project, job.table), before)
+
+
+def test_what_is_whole_and_says_what_it_is_can_be_compared_with():
+    with clock.frozen(NOON):
+        done = last_record(first(job_of(content="a")))
+
+    assert base(job_of("s2", content="b"), done) == BASE
+
+
+@pytest.mark.parametrize(
+    ("job", "before", "reason"),
+    [
+        (job_of("s2"), None, "nothing is online yet"),
+        (job_of("s2", force=True), last_record(first(job_of(content="a"))), "--force"),
+        (job_of("s2"), last_record(first(job_of())), "does not say what decided"),
+        (job_of("s2"), first(job_of(content="a")), "snapshot s1 has not finished"),
+        (job_of(content="a"), first(job_of(content="a")), "an export of every row"),
+        (job_of("s2", expiry=EXPIRY), last_record(first(job_of(content="a"))), "another time"),
+    ],
+)
+def test_every_row_is_written_where_what_is_there_is_unknown(job, before, reason):
+    assert reason in base(job, before)
+
+
+def test_a_killed_difference_goes_on_from_the_base_it_had():
+    job = job_of("s2", content="b")
+    plan = plan_view("shop", TABLE)
+    done = last_record(first(job_of(content="a")))
+    stopped = reached(first_record(job, plan, done, BASE, 30), 20)
+
+    assert base(job, stopped) == BASE
+    assert first_record(job, plan, stopped, BASE, 30).position == 20
+    assert first_record(job, plan, stopped, BASE, 31).position == 0, "another stream of rows"
+    assert first_record(job, plan, stopped).position == 0, "of all rows now"
+    assert (stopped.to_write, stopped.replaces) == (30, ("s1",))
+    finished = last_record(stopped)
+    assert (finished.base, finished.differing, finished.position) == (None, None, 100)
+
+
+def test_keys_that_may_have_been_let_go_are_known_until_every_row_was_written():
+    plan = plan_view("shop", TABLE)
+    expiring = last_record(first(job_of(expiry=EXPIRY)))
+    staying = first(job_of(), expiring)
+
+    assert (expiring.key_life_us, expiring.may_expire) == (1_500, True)
+    assert not is_live(job_of(), plan, expiring)
+    assert (staying.key_life_us, staying.may_expire) == (None, True)
+    assert first(job_of("s2"), staying).may_expire
+    assert not last_record(staying).may_expire
+    assert first(job_of(keeps=True)).may_expire
 
 
 def test_differences_beyond_the_first_twenty_are_only_counted():

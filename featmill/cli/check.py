@@ -50,7 +50,28 @@ def run_check(settings: Settings) -> None:
     if found.catalog is None:
         _show(found.problems, Console(), Console(stderr=True))
         raise typer.Exit(MISTAKES)
+    _check_request_features(found.catalog)
     typer.echo(f"{_contents(found.catalog)}: no mistakes")
+
+
+def _check_request_features(catalog: Catalog) -> None:
+    """What only DuckDB can say of an expression: whether its types fit. It tells no line.
+
+    Raises:
+        ContractError: an expression does not bind, or gives another type than is declared; the message lists all.
+    """
+    services = [service for service in catalog.services if service.request_features]
+    if not services:
+        return
+    from featmill.errors import ContractError
+    from featmill.serving.request_features import check_expressions, stored_columns
+
+    wrong = []
+    for service in services:
+        types = {name: kind for name, (_, kind) in stored_columns(catalog, service).items()}
+        wrong += check_expressions(service, types)
+    if wrong:
+        raise ContractError("\n".join(wrong), hint="mend the exposure's request_features")
 
 
 def _show(problems: Sequence[Problem], console: Console, errors: Console) -> None:

@@ -117,3 +117,20 @@ def test_features_one_by_one_need_no_request_field(featmill, tmp_path):
     code, said, wrong = featmill("train", spine, *options, "--out", tmp_path / "set.parquet")
 
     assert code == 0, said + wrong
+
+
+def test_check_says_where_an_expression_gives_another_type(depot, featmill):
+    """What the declarations alone do not show: DuckDB binds it."""
+    assert featmill("check")[0] == 0
+
+    depot.edit(
+        EXPOSURE, "{data_type: bigint, sql: hour(as_of)}", "{data_type: integer, sql: hour(as_of)}"
+    )
+    code, _, wrong = featmill("check")
+    depot.edit(
+        EXPOSURE, "{data_type: integer, sql: hour(as_of)}", "{data_type: bigint, sql: hour(as_of)}"
+    )
+
+    assert code == 2
+    message = "delay_model: request feature leaving_hour (hour(as_of)): it gives BIGINT, the declaration says INTEGER"
+    assert message in wrong

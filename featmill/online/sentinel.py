@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hiredis import ReplyError
 
-from featmill.errors import NotPrimary, OnlineError, OnlineUnreachable
+from featmill.errors import AccessDenied, NotPrimary, OnlineError, OnlineUnreachable
 from featmill.online.connection import ask
 from featmill.online.refusals import refusal, translated_errors
 from featmill.online.store_url import host_port
@@ -38,6 +38,7 @@ def primary_of(target: OnlineTarget, *, timeout: float = _PATIENCE) -> OnlineTar
     Raises:
         NotPrimary: the servers they name are no primaries, or do not answer: a failover goes on.
         OnlineUnreachable: no sentinel answers, or none knows the service.
+        AccessDenied: the user may not ask a server for its role.
     """
     patience = min(timeout, _PATIENCE)
     claims, problems = _claims(target, patience)
@@ -91,6 +92,8 @@ def _why_not(server: OnlineTarget, patience: float) -> str | None:
     """Why a server is not the primary; None if it is."""
     try:
         role = _ask(server, ["ROLE"], patience)[0].decode()
+    except AccessDenied:
+        raise  # it may be the primary, but we may not ask: that does not pass
     except OnlineError as error:
         return error.message
     if role == "master":

@@ -15,7 +15,7 @@ from featmill.online.expiry import KeyExpiry
 from featmill.serving.reader import FeatureReader
 from orchestration.live_projects import live
 from orchestration.promotion import clean
-from tests.integration.online.cluster_servers import running_cluster
+from tests.integration.online.cluster_servers import running_cluster, running_sentinels
 from tests.integration.online.publications import export, snapshot, verify
 from tests.integration.serving.chain import CLICKS, Chain, day
 from tests.integration.serving.stored import NOON, USERS, Stored, service, values
@@ -79,8 +79,7 @@ class Place:
 
     def url(self, user):
         """The store's URL with a user."""
-        (password,) = (part[1:] for part in rule(user) if part.startswith(">"))
-        return self._url.replace("@", f"{user}:{password}@")
+        return self._url.replace("@", f"{user}:{password_of(user)}@")
 
     def target(self, user):
         return OnlineTarget.from_url(self.url(user))
@@ -163,6 +162,30 @@ def test_nothing_is_granted_to_the_writer_that_no_store_needs():
     if len(UNUSED) < 2:
         pytest.skip("needs what the tests before it found")
     assert set.intersection(*UNUSED.values()) == set()
+
+
+def test_behind_sentinels_both_need_one_more(tmp_path):
+    with running_sentinels(tmp_path, sentinels=1) as group:
+        primary = group.servers[0]
+        with primary.client() as client:
+            for user in (WRITER, READER):
+                client.execute_command("ACL SETUSER", user, "reset", *rule(user))
+        login = f"{WRITER}:{password_of(WRITER)}@"
+        target = OnlineTarget.from_url(group.url.replace("://", f"://{login}"))
+
+        with pytest.raises(AccessDenied, match="'role'"):
+            export(target, snapshot(10))
+        with primary.client() as client:
+            client.execute_command("ACL SETUSER", WRITER, "+role")
+        export(target, snapshot(10))
+
+        assert verify(target, snapshot(10)).is_equal
+
+
+def password_of(user):
+    """The password of a user, as the guide has it."""
+    (found,) = (part[1:] for part in rule(user) if part.startswith(">"))
+    return found
 
 
 def test_the_reader_reads_with_its_commands_and_can_do_nothing_else(place):

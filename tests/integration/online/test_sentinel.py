@@ -197,7 +197,7 @@ def test_sentinels_that_do_not_answer_are_all_named():
 def test_the_stores_password_and_the_sentinels_are_different_things(tmp_path):
     with running_sentinels(tmp_path, sentinels=1, password="p w") as group:
         with group.sentinels[0].client() as client:
-            client.execute_command("ACL SETUSER watcher on >s&w +@all")
+            client.execute_command("ACL SETUSER watcher on >s&w +ping +sentinel|master")
             client.execute_command("ACL SETUSER default off")
         login = "sentinel_username=watcher&sentinel_password=s%26w"
         hosts = f"{HOST}:{group.sentinels[0].port}/mymaster"

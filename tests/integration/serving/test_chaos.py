@@ -17,6 +17,7 @@ import pytest
 from featmill.contract.catalog import ServingPolicy
 from featmill.online.connection import OnlineTarget
 from featmill.serving.async_reader import AsyncFeatureReader
+from tests.integration.online.cluster_servers import running_sentinels
 from tests.integration.serving.servers import HarassedServer
 from tests.integration.serving.stored import NOON, USERS, Stored, service, with_defaults
 
@@ -272,3 +273,33 @@ def test_no_wrong_value_however_long_it_lasts(server):
     uvloop = pytest.importorskip("uvloop")
 
     judged(uvloop.run(harass(server, 4.0)))
+
+
+@pytest.mark.xdist_group("sentinel")
+def test_no_wrong_value_through_a_failover(tmp_path):
+    with running_sentinels(tmp_path) as group:
+        reached = asyncio.run(fail_over(group))
+
+    assert reached[None] > 0
+    assert reached.keys() <= {None, "unreachable", "deadline", "breaker_open"}
+    assert len(reached) > 1
+
+
+async def fail_over(group):
+    stored = Stored(group.target, [TABLE], [service("users:visits", "users:city", policy=POLICY)])
+    promote(stored, 1)
+    old = group.primary()
+    with old.client() as client:
+        assert client.wait(1, 5_000) == 1
+    async with (
+        await AsyncFeatureReader.open(stored.catalog, stored.target) as reader,
+        Load(reader).running() as load,
+    ):
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(old.kill)
+        await asyncio.to_thread(group.wait_for_failover, old)
+        await load.recovers()
+        load.generations.add(2)
+        await asyncio.to_thread(promote, stored, 2)
+        await asyncio.sleep(0.3)
+    return load.take()

@@ -1,0 +1,144 @@
+"""The readers' connections: TLS and a login, many threads, more requests than the store can keep up with."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+import trustme
+
+from featmill.contract.catalog import ServingPolicy
+from featmill.online.connection import OnlineTarget
+from featmill.serving import channel
+from featmill.serving.async_reader import AsyncFeatureReader
+from featmill.serving.reader import FeatureReader
+from tests.integration.online.tls_front import tls_front
+from tests.integration.serving.servers import HarassedServer
+from tests.integration.serving.stored import NOON, USERS, Stored, service, values
+
+pytestmark = pytest.mark.redis
+
+
+def filled(target, **policy):
+    given = ServingPolicy.model_validate({"deadline": timedelta(seconds=5)} | policy)
+    stored = Stored(target, services=[service("users:visits", "users:city", policy=given)])
+    stored.put(USERS, *((n, NOON, n, f"c{n}", 0.5) for n in range(500)))
+    stored.serve()
+    return stored
+
+
+def visits(answer):
+    assert answer.degraded is None
+    return values(answer)["visits"]
+
+
+def read_once(stored, users):
+    """What both readers answer."""
+    with FeatureReader.open(stored.catalog, stored.target) as reader:
+        blocking = reader.read("ranking", {"user_id": users}, as_of=NOON)
+
+    async def once():
+        async with await AsyncFeatureReader.open(stored.catalog, stored.target) as reader:
+            return await reader.read("ranking", {"user_id": users}, as_of=NOON)
+
+    return blocking, asyncio.run(once())
+
+
+def test_rows_come_over_tls(store, tmp_path):
+    stored = filled(store)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with tls_front(authority, store) as front:
+        stored.target = OnlineTarget.from_url(
+            f"rediss://localhost:{front.port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}"
+        )
+        answers = read_once(stored, list(range(500)))
+
+    assert [visits(answer) for answer in answers] == [list(range(500))] * 2
+
+
+def test_a_certificate_that_is_not_trusted_is_a_problem_and_no_exception(store, tmp_path):
+    stored = filled(store)
+    trustme.CA().cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    with tls_front(trustme.CA(), store) as front:
+        stored.target = OnlineTarget.from_url(
+            f"rediss://localhost:{front.port}/0?ssl_ca_certs={tmp_path / 'ca.pem'}"
+        )
+        answers = read_once(stored, [1])
+
+    assert [answer.degraded for answer in answers] == ["unreachable"] * 2
+
+
+def test_a_login_is_used_and_a_wrong_one_is_a_problem(store):
+    stored = filled(store)
+    with store.client() as client:
+        client.acl_setuser(
+            "model",
+            enabled=True,
+            passwords=["+secret"],
+            keys=["*"],
+            commands=["+hmget", "+hget", "+select"],
+        )
+    try:
+        found = []
+        for password in ("secret", "guess"):
+            url = f"unix://model:{password}@{store.socket_path}?db=0"
+            stored.target = OnlineTarget.from_url(url)
+            found.append([answer.degraded for answer in read_once(stored, [1])])
+    finally:
+        with store.client() as client:
+            client.acl_deluser("model")
+
+    assert found == [[None] * 2, ["unreachable"] * 2]
+
+
+def test_threads_share_a_reader(store):
+    """Each gets its own entities, while what serves moves."""
+    stored = filled(store)
+    with FeatureReader.open(stored.catalog, store) as reader, ThreadPoolExecutor(8) as pool:
+
+        def some(start):
+            found = []
+            for place in range(40):
+                users = [(start + place * step) % 500 for step in range(1, 1 + place % 7)]
+                found.append((users, reader.read("ranking", {"user_id": users}, as_of=NOON)))
+            return found
+
+        reads = [pool.submit(some, start) for start in range(16)]
+        for _ in range(5):
+            stored.serve()
+        for done in reads:
+            for users, answer in done.result():
+                assert visits(answer) == users
+
+
+def test_more_requests_than_may_wait_are_turned_away(tmp_path, monkeypatch):
+    """Our own load is no fault of the store's: the breaker stays closed."""
+    monkeypatch.setattr(channel, "_OUTSTANDING", 3)
+    server = HarassedServer(tmp_path / "online")
+    server.start()
+    try:
+        stored = filled(server.target, deadline=timedelta(milliseconds=200), failures=4)
+
+        async def story():
+            async with await AsyncFeatureReader.open(stored.catalog, server.target) as reader:
+
+                async def read():
+                    return await reader.read("ranking", {"user_id": 1}, as_of=NOON)
+
+                await read()
+                with server.frozen():
+                    crowd = await asyncio.gather(*(read() for _ in range(9)))
+                state = reader.health().breakers
+                while (answer := await read()).degraded is not None:
+                    await asyncio.sleep(0.01)
+                return sorted(one.degraded for one in crowd), state, visits(answer)
+
+        reasons, state, found = asyncio.run(asyncio.wait_for(story(), 20))
+    finally:
+        server.end()
+
+    assert reasons == ["deadline"] * 3 + ["overloaded"] * 6
+    assert (state, found) == ({"ranking": "closed"}, [1])

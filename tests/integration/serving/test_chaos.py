@@ -275,6 +275,7 @@ def test_no_wrong_value_however_long_it_lasts(server):
     judged(uvloop.run(harass(server, 4.0)))
 
 
+@pytest.mark.slow
 @pytest.mark.xdist_group("sentinel")
 def test_no_wrong_value_through_a_failover(tmp_path):
     with running_sentinels(tmp_path) as group:

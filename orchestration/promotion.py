@@ -7,7 +7,7 @@ anywhere it is made good by running it again. A rollback flips to what the store
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from exporters.redis.generations import (
@@ -140,10 +140,15 @@ def promote_as(settings: Settings, wanted: Wanted, on_step: Step | None = None) 
     )
 
 
-def rollback(settings: Settings, release_id: str | None = None) -> RolledBack:
+def rollback(
+    settings: Settings,
+    release_id: str | None = None,
+    on_flipped: Callable[[RolledBack], None] | None = None,
+) -> RolledBack:
     """Make serve what served before: by default before what is live went live, else the release that is named.
 
     What the store keeps serves with one flip. Anything else is written again as it went live then, and proven.
+    `on_flipped` is told as soon as it serves and the ledger knows, before the Feast repository is written.
 
     Raises:
         UsageError: nothing, or not that release, was live before.
@@ -157,28 +162,28 @@ def rollback(settings: Settings, release_id: str | None = None) -> RolledBack:
     registry, target = open_registry(settings.lake_dir), online_target(settings)
     projects = projects_of(registry, target)
     healed = heal_ledger(registry, target, projects)
-    if healed is not None and healed.kind == "rollback" and release_id in (None, healed.release_id):
-        # Killed between its flip and its entry: going back once more would be one too many.
-        return RolledBack(healed.release_id, None, time.perf_counter() - started)
-    before = _states(target, projects)
     entries = promotions.ledger(registry.lake)
     left = current(entries)
+    if healed is not None and healed.kind == "rollback" and release_id is None:
+        # Killed between its flip and its entry: going back once more would be one too many.
+        release_id = healed.release_id
+    before = _states(target, projects)
     to = to_go_back_to(entries, release_id, (state.release_id for state in before.values()))
     views: tuple[ExportedView, ...] = ()
     if not _flip_to_kept(target, before, to.release_id):
         views = _write_again(settings, to, before)
     seconds = time.perf_counter() - started
     after = _states(target, projects)
-    if left is None or left.release_id != to.release_id:
+    served_already = left is not None and left.release_id == to.release_id
+    if not served_already:
         at = max((state.flipped_at for state in after.values()), default=None)
         promotions.record(registry.lake, "rollback", to.release_id, at)
-    return RolledBack(
-        release_id=to.release_id,
-        left=None if left is None else left.release_id,
-        seconds=seconds,
-        views=views,
-        feast_problem=_point_feast(settings, to, _rows(before), _rows(after)),
-    )
+    done = RolledBack(to.release_id, None if left is None else left.release_id, seconds, views)
+    if on_flipped is not None:
+        on_flipped(done)
+    if not served_already and _rows(before) == _rows(after):
+        return done
+    return replace(done, feast_problem=_point_feast(settings, to))
 
 
 def clean(settings: Settings, on_step: Step | None = None) -> tuple[RemovedGeneration, ...]:
@@ -252,16 +257,14 @@ def _write_again(
     return views
 
 
-def _point_feast(
-    settings: Settings, to: Promotion, before: Mapping[str, str], after: Mapping[str, str]
-) -> str | None:
+def _point_feast(settings: Settings, to: Promotion) -> str | None:
     """Let the Feast repository, if there is one, read the rows that serve; what went wrong, if anything did.
 
     The rollback stands whatever becomes of it.
     """
     from exporters.feast.repository import SETTINGS_FILE, repository_folder
 
-    if before == after or not (repository_folder(settings) / SETTINGS_FILE).is_file():
+    if not (repository_folder(settings) / SETTINGS_FILE).is_file():
         return None
     try:
         apply_feast(settings, open_release(settings, to.release_id, to.read_at))

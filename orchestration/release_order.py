@@ -77,11 +77,16 @@ def require_newer(step: OnlineRelease) -> None:
         return
     told = next(e for e in reversed(entries) if e.release_id == newest.release_id)
     live = current(entries)
+    went_live = f"went live {_moment(told.promoted_at)} (epoch {told.epoch} of featmill promotions)"
+    wanted = step.release
+    said = f"release {wanted.release_id} {went_live} and does not serve any more"
+    if wanted != newest:
+        said = (
+            f"release {wanted.release_id} (as of {_moment(wanted.as_of)}, released "
+            f"{_moment(wanted.released_at)}) does not come after {newest.release_id}, which {went_live}"
+        )
     raise NotNewer(
-        f"release {step.release.release_id} (as of {_moment(step.release.as_of)}, released "
-        f"{_moment(step.release.released_at)}) does not come after {newest.release_id}, which went live "
-        f"{_moment(told.promoted_at)} (epoch {told.epoch} of featmill promotions); "
-        f"live is {live.release_id if live is not None else 'nothing'}",
+        f"{said}; live is {live.release_id if live is not None else 'nothing'}",
         hint="featmill rollback goes back; featmill promote --again promotes it all the same",
     )
 

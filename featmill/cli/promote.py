@@ -93,7 +93,13 @@ def rollback(
     from featmill.settings import load_settings
     from orchestration import promotion
 
-    show_rolled_back(promotion.rollback(load_settings(project_dir), to))
+    done = promotion.rollback(load_settings(project_dir), to, show_rolled_back)
+    if done.feast_problem is not None:
+        console.err.print(
+            f"[bold red]the Feast repository still reads what was left:[/] {done.feast_problem}",
+            highlight=False,
+        )
+        raise typer.Exit(1)
 
 
 def live(
@@ -149,12 +155,6 @@ def show_rolled_back(done: RolledBack) -> None:
         f"{done.release_id} serves again{left}, {done.seconds:.3f} s after the start",
         highlight=False,
     )
-    if done.feast_problem is not None:
-        console.err.print(
-            f"[bold red]the Feast repository still reads what was left:[/] {done.feast_problem}",
-            highlight=False,
-        )
-        raise typer.Exit(1)
 
 
 def live_tables(one: LiveProject) -> list[Table]:

@@ -43,7 +43,9 @@ class _ReleaseLog(DeltaLog):
                 hint="the registry is append-only; restore its log",
             )
         try:
-            rows = [row for file in commit.added for row in pq.read_table(file.path).to_pylist()]
+            # Not as a dataset: that imports pandas, which takes longer than what many commands do.
+            files = [pq.ParquetFile(file.path) for file in commit.added]
+            rows = [row for file in files for row in file.read().to_pylist()]
             self.releases += [
                 Release(**{**row, "snapshots": json.loads(row["snapshots"])}) for row in rows
             ]

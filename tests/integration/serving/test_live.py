@@ -138,7 +138,8 @@ def test_the_commands_move_forward_and_back(chain, days, monkeypatch):
     assert f"{days[0]} serves again, instead of {days[1]}" in back.output
     refused = run(app, ["promote", "--release", days[1], "--no-feast"])
     assert refused.exit_code == 1
-    assert "does not come after" in refused.exception.message
+    assert "went live" in refused.exception.message
+    assert f"does not serve any more; live is {days[0]}" in refused.exception.message
     again = run(app, ["promote", "--release", days[1], "--again", "--no-feast"])
     assert again.exit_code == 0, again.output
     monkeypatch.setenv("FEATMILL_KEEP_GENERATIONS", "0")

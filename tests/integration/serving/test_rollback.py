@@ -73,6 +73,14 @@ def test_to_a_release_that_is_named(chain, promoted):
     assert promoted[2] in caught.value.hint
 
 
+def test_to_what_serves_changes_nothing(chain, promoted):
+    done = chain.rollback(promoted[2])
+
+    assert (done.release_id, done.left, done.views) == (promoted[2], promoted[2], ())
+    assert chain.serving().epoch == 3
+    assert chain.ledger()[-1] == ("live", promoted[2])
+
+
 def test_the_ledger_follows_and_served_training_reads_it(chain, promoted):
     """Rule 12: what production answered after a rollback is what the earlier release holds."""
     chain.rollback()

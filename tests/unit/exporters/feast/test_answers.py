@@ -14,10 +14,17 @@ from featmill.errors import OnlineError
 pytestmark = [pytest.mark.feast, pytest.mark.filterwarnings("ignore::DeprecationWarning:feast")]
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TTL = timedelta(hours=1)
 PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_MAX_AGE = 1, 2, 3, 4
 VALUES = st.none() | st.just(b"") | st.text(max_size=200)
-AGES = st.none() | st.integers(-5, 3_605).map(lambda s: timedelta(seconds=s))
+#: Often the very end of the ttl, and the microseconds beside it.
+EDGES = [TTL + timedelta(microseconds=n) for n in (-1, 0, 1)]
+AGES = (
+    st.none()
+    | st.sampled_from(EDGES)
+    | st.integers(-5, 9_000_000).map(lambda ms: timedelta(milliseconds=ms))
+)
 
 
 def view(ttl=TTL):
@@ -68,7 +75,7 @@ def test_the_message_is_what_feast_s_own_objects_make(rows, full):
             wanted = Value(string_val=value) if serves and isinstance(value, str) else Value()
             assert vector.values[n] == wanted
             assert vector.statuses[n] == status(value, age)
-            seconds = 0 if age is None else int((NOW - age).timestamp())
+            seconds = 0 if age is None else (NOW - age - EPOCH) // timedelta(seconds=1)
             assert vector.event_timestamps[n].seconds == seconds
 
 

@@ -26,7 +26,7 @@ from featmill.cli.export import run_export, run_verify, show_export, show_verify
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from featmill.contract.catalog import Catalog, FeatureService
+    from featmill.contract.catalog import Catalog, FeatureService, RequestField
     from featmill.settings import Settings
     from featmill.warehouse.model import Release
     from orchestration.dbt_process import BuildOutcome
@@ -71,14 +71,23 @@ def demo(
         _step("Put online, verify")
         show_export(run_export(settings))
         show_verify(run_verify(settings))
-        for service in catalog.services[:1]:
-            _step("Read and train")
-            spine = _write_spine(settings, catalog, service, release)
-            _show_vector(settings, catalog, service, spine)
-            _show_training_set(settings, catalog, service, spine)
+        _read_and_train(settings, catalog, release)
         _step("Document")
         _write_docs(settings)
         _show_places(settings, time.perf_counter() - started)
+
+
+def _read_and_train(settings: Settings, catalog: Catalog, release: Release) -> None:
+    """One service through Feast and as a training set; the one that computes most on request through our reader."""
+    for service in catalog.services[:1]:
+        _step("Read and train")
+        spine = _write_spine(settings, catalog, service, release)
+        _show_vector(settings, catalog, service, spine)
+        _show_training_set(settings, catalog, service, spine)
+    if catalog.services:
+        computed = max(catalog.services, key=lambda s: (len(s.request_features), len(s.features)))
+        spine = _write_spine(settings, catalog, computed, release)
+        _show_answer(settings, catalog, computed, spine)
 
 
 @contextmanager
@@ -198,7 +207,7 @@ def _write_spine(
         )
     keys = ", ".join(quote(key) for key in holders)
     joined = drawn[0] + "".join(f" JOIN {other} USING (spine_row)" for other in drawn[1:])
-    path = settings.home_dir / "spine.parquet"
+    path = settings.home_dir / f"spine_of_{service.name}.parquet"
     moment = f"TIMESTAMPTZ {literal(release.as_of.isoformat())}"
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
@@ -209,19 +218,23 @@ def _write_spine(
     return path
 
 
-def _show_vector(
-    settings: Settings, catalog: Catalog, service: FeatureService, spine: Path
-) -> None:
+def _first_entity(catalog: Catalog, service: FeatureService, spine: Path) -> dict[str, Any]:
     import duckdb
-
-    from exporters.feast.reader import online_vector
 
     keys = {key for ref in service.features for key in catalog.table(ref.view).key_names}
     with duckdb.connect() as connection:
         found = connection.execute(f"SELECT * FROM read_parquet('{spine}') LIMIT 1")
         names = [str(column[0]) for column in found.description or []]
         row = dict(zip(names, found.fetchall()[0], strict=True))
-    entity = {name: value for name, value in row.items() if name in keys}
+    return {name: value for name, value in row.items() if name in keys}
+
+
+def _show_vector(
+    settings: Settings, catalog: Catalog, service: FeatureService, spine: Path
+) -> None:
+    from exporters.feast.reader import online_vector
+
+    entity = _first_entity(catalog, service, spine)
     with console.progress() as shown:
         shown.add_task("reading through Feast", total=None)
         vector = online_vector(settings, service.name, entity)
@@ -234,6 +247,31 @@ def _show_vector(
     for name, value in vector.items():
         table.add_row(name, str(value))
     console.out.print(table)
+
+
+def _show_answer(
+    settings: Settings, catalog: Catalog, service: FeatureService, spine: Path
+) -> None:
+    """Read a service as a model would an hour after what serves, and what it computes on request."""
+    from featmill.cli.read import patient, show_answer
+    from featmill.online.server import online_target
+    from featmill.serving.reader import FeatureReader
+    from orchestration import tasks
+
+    moment = tasks.released(settings).as_of + timedelta(hours=1)
+    sent = {field.name: _made_up(field, moment) for field in service.request_fields}
+    with FeatureReader.open(
+        patient(catalog, service.name), online_target(settings), [service.name]
+    ) as reader:
+        entity = _first_entity(catalog, service, spine)
+        show_answer(reader.read(service.name, entity, sent, as_of=moment))
+
+
+def _made_up(field: RequestField, moment: datetime) -> object:
+    """What a caller might send."""
+    if field.type.sql.startswith("TIMESTAMP"):
+        return moment - timedelta(minutes=5)
+    return {"TEXT": "sent", "BOOLEAN": True}.get(field.type.sql, 1)
 
 
 def _show_training_set(

@@ -55,7 +55,7 @@ def read(
     from orchestration.tasks import load_catalog
 
     settings = load_settings(project_dir)
-    catalog = _patient(load_catalog(settings), service)
+    catalog = patient(load_catalog(settings), service)
     moment = None if at is None else console.moment(at)
     with FeatureReader.open(catalog, online_target(settings), [service]) as reader:
         keys, sent = _sorted_out(reader.plans[service], given or [])
@@ -64,13 +64,14 @@ def read(
     if as_json:
         typer.echo(json.dumps(answer.to_dict(), default=_plain, indent=2))
     else:
-        _show(answer)
+        show_answer(answer)
     if answer.degraded is not None:
         said = f"degraded: {answer.degraded}" + ("" if problem is None else f": {problem}")
         console.err.print(said, highlight=False, markup=False, soft_wrap=True)
 
 
-def _patient(catalog: Catalog, name: str) -> Catalog:
+def patient(catalog: Catalog, name: str) -> Catalog:
+    """The service alone, read without its policy: a person waits, and wants what is in the store."""
     found = catalog.service(name)
     policy = found.policy.model_copy(
         update={"deadline": _PATIENCE, "cache_ttl": None, "negative_ttl": None, "stale_for": None}
@@ -126,7 +127,8 @@ def _no_bool() -> bool:
     raise ValueError
 
 
-def _show(answer: FeatureVectors) -> None:
+def show_answer(answer: FeatureVectors) -> None:
+    """Print every value with its status, its age and the snapshot it is of."""
     title = f"{answer.service} at {answer.as_of:%Y-%m-%d %H:%M:%S} UTC"
     listed = Table(title=title, title_justify="left")
     for heading in (*answer.keys, "feature", "value", "status", "age", "snapshot"):

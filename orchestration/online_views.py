@@ -261,7 +261,7 @@ def differences(
             lines.append(f"  {report.view}: nothing was ever exported")
         elif report.is_incomplete:
             lines.append(
-                f"  {report.view}: an export stopped at row {report.record.position:,} of {report.record.rows:,}: "
+                f"  {report.view}: an export stopped at row {report.record.position:,} of {report.record.to_write:,}: "
                 "incomplete until featmill export resumes it"
             )
         if report.total_differences:

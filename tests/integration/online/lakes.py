@@ -83,7 +83,7 @@ print("done", flush=True)
 
 
 @contextmanager
-def exporter(target, shop, snapshot, repository, *, epoch, pace=0.05):
+def exporter(target, shop, snapshot, repository, *, epoch, pace=0.25):
     """A process that exports the snapshot; killed at the end if it still runs."""
     url = f"unix://{target.socket_path}"
     if target.hosts:

@@ -73,7 +73,7 @@ def test_a_newer_promotion_ends_an_older_one_that_is_writing(store, shop, three,
 
     def older():
         try:
-            shop.export(store, three[1], epoch=2, pace=0.02, force=writes == "every row")
+            shop.export(store, three[1], epoch=2, pace=0.25, force=writes == "every row")
         except OnlineRefused as error:
             stopped.append(error)
 
@@ -137,7 +137,7 @@ def test_where_connections_cannot_be_ended_both_stop_and_nothing_is_trusted(
 
     def older():
         try:
-            shop.export(store, three[1], epoch=2, pace=0.05)
+            shop.export(store, three[1], epoch=2, pace=0.3)
         except OnlineRefused as error:
             stopped.append(error)
 
@@ -145,7 +145,7 @@ def test_where_connections_cannot_be_ended_both_stop_and_nothing_is_trusted(
     thread.start()
     wait_for(store, lambda record: record.epoch == 2 and record.position > 0)
     with pytest.raises(OnlineRefused, match="both have stopped"):
-        shop.export(store, three[2], epoch=3, pace=0.1)
+        shop.export(store, three[2], epoch=3, pace=0.3)
     thread.join(timeout=30)
 
     assert not thread.is_alive()

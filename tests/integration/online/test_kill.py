@@ -123,8 +123,8 @@ def three(shop):
     return [shop.publish(day, rows) for day, rows in enumerate((first, changed, last))]
 
 
-#: Milliseconds after the first mark, each thousand rows taking 50: among rows, and among the deletes behind them.
-MOMENTS = [0, 120, 240, 340]
+#: Milliseconds after the first mark, each thousand rows taking 200: among rows, and among the deletes behind them.
+MOMENTS = [0, 400, 900, 1_250]
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
@@ -163,7 +163,7 @@ def test_where_the_difference_cannot_be_worked_out_again_every_row_is_written(
     store, shop, three, repository
 ):
     shop.export(store, three[0])
-    kill_after(store, shop, three[1], repository, 120)
+    kill_after(store, shop, three[1], repository, 400)
     record = read_record(store, PROJECT, "clicks")
     forgotten = record.base.model_copy(update={"content": "another"})
     with store.client() as client:
@@ -180,7 +180,7 @@ def test_where_the_difference_cannot_be_worked_out_again_every_row_is_written(
 def kill_after(store, shop, snapshot, repository, moment):
     """Kill a process that exports the snapshot, some milliseconds after its first mark."""
     deadline = time.monotonic() + 30
-    with exporter(store, shop, snapshot, repository, epoch=1, pace=0.05) as process:
+    with exporter(store, shop, snapshot, repository, epoch=1, pace=0.2) as process:
         record = read_record(store, PROJECT, "clicks")
         while record.snapshot_id != snapshot.snapshot_id or record.position == 0:
             assert process.poll() is None, process.stderr.read()

@@ -329,3 +329,33 @@ def test_the_reader_says_that_no_store_answers(settings, released, monkeypatch):
 
     with pytest.raises(OnlineUnreachable, match="no online store"):
         online_vector(settings, "risk", {"customer_id": 7, "shop": "north"})
+
+
+def served(store, asked):
+    """What Feast's feature server answers: statuses by feature."""
+    from feast.feature_server import get_app
+    from httpx import ASGITransport, AsyncClient
+
+    async def once():
+        transport = ASGITransport(get_app(store))
+        async with AsyncClient(transport=transport, base_url="http://feast") as client:
+            answer = await client.post("/get-online-features", json=asked)
+        await store.close()
+        return answer.json()
+
+    answer = asyncio.run(once())
+    return dict(zip(answer["metadata"]["feature_names"], answer["results"], strict=True))
+
+
+def test_feast_s_feature_server_tells_the_statuses(folder):
+    asked = {"features": ["customers:city"], "entities": {"customer_id": [7, 8, 9]}}
+
+    with clock.frozen(DAY_1 + HOUR):
+        found = served(open_feast(folder), asked)["city"]
+    with clock.frozen(DAY_1 + timedelta(days=2)):
+        late = served(open_feast(folder), asked)["city"]
+
+    assert found["statuses"] == ["PRESENT", "NULL_VALUE", "NOT_FOUND"]
+    assert found["values"] == ["Ulm", None, None]
+    assert late["statuses"] == ["OUTSIDE_MAX_AGE", "OUTSIDE_MAX_AGE", "NOT_FOUND"]
+    assert late["values"] == [None] * 3

@@ -32,8 +32,9 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
 #: Seconds after which a server that owes replies and sends none is taken for gone. A frozen one may come back sooner.
 _SILENCE = 3.0
 
-#: Requests that may wait for their replies; more mean that the store cannot keep up.
+#: Requests that may wait for their replies, and bytes that may wait to be sent: more, and the store cannot keep up.
 _OUTSTANDING = 4_096
+_UNSENT = 32 << 20
 
 
 class _Waiting:
@@ -65,6 +66,7 @@ class Wire(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._waiting: deque[_Waiting] = deque()
         self._buffer: list[bytes] = []
+        self._unsent = 0
         self._heard_at = loop.time()
         self.is_lost = False
 
@@ -113,13 +115,14 @@ class Wire(asyncio.Protocol):
         elif self._loop.time() - self._heard_at > _SILENCE:
             self.abort()
             raise StoreLost("unreachable", f"the store has been silent for {_SILENCE:g} s")
-        elif len(waiting) >= _OUTSTANDING:
+        elif len(waiting) >= _OUTSTANDING or self._to_send() > _UNSENT:
             raise StoreLost("overloaded", f"{len(waiting)} requests wait for the store")
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         waiting.append(_Waiting(count, future))
         if not self._buffer:
             self._loop.call_soon(self._flush)
         self._buffer.append(payload)
+        self._unsent += len(payload)
         return future
 
     def abort(self) -> None:
@@ -127,8 +130,12 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def _to_send(self) -> int:
+        """How many bytes wait, here and in the transport."""
+        return self._unsent + (self._transport.get_write_buffer_size() if self._transport else 0)
+
     def _flush(self) -> None:
-        buffer, self._buffer = self._buffer, []
+        buffer, self._buffer, self._unsent = self._buffer, [], 0
         if self._transport is not None and not self.is_lost:
             self._transport.write(buffer[0] if len(buffer) == 1 else b"".join(buffer))
 

@@ -114,9 +114,16 @@ def test_threads_share_a_reader(store):
                 assert visits(answer) == users
 
 
-def test_more_requests_than_may_wait_are_turned_away(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("limit", "value", "users", "late"),
+    [("_OUTSTANDING", 3, [1], 3), ("_UNSENT", 50_000, list(range(500)), 2)],
+    ids=["requests", "bytes"],
+)
+def test_what_the_store_cannot_keep_up_with_is_turned_away(
+    tmp_path, monkeypatch, limit, value, users, late
+):
     """Our own load is no fault of the store's: the breaker stays closed."""
-    monkeypatch.setattr(channel, "_OUTSTANDING", 3)
+    monkeypatch.setattr(channel, limit, value)
     server = HarassedServer(tmp_path / "online")
     server.start()
     try:
@@ -126,7 +133,7 @@ def test_more_requests_than_may_wait_are_turned_away(tmp_path, monkeypatch):
             async with await AsyncFeatureReader.open(stored.catalog, server.target) as reader:
 
                 async def read():
-                    return await reader.read("ranking", {"user_id": 1}, as_of=NOON)
+                    return await reader.read("ranking", {"user_id": users}, as_of=NOON)
 
                 await read()
                 with server.frozen():
@@ -140,5 +147,5 @@ def test_more_requests_than_may_wait_are_turned_away(tmp_path, monkeypatch):
     finally:
         server.end()
 
-    assert reasons == ["deadline"] * 3 + ["overloaded"] * 6
-    assert (state, found) == ({"ranking": "closed"}, [1])
+    assert reasons == ["deadline"] * late + ["overloaded"] * (9 - late)
+    assert (state, found) == ({"ranking": "closed"}, users)

@@ -31,6 +31,7 @@ pytestmark = [
     # Feast and what lies below it warn of what they do themselves.
     pytest.mark.filterwarnings(
         "ignore::DeprecationWarning:feast",
+        "ignore:On demand feature view is an experimental feature:RuntimeWarning",
         # The lake asks delta-rs by an argument that is going away.
         "ignore:.partition_filters.:DeprecationWarning",
     ),

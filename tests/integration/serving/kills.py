@@ -11,7 +11,7 @@ import pytest
 
 from exporters.redis import generations
 from featmill.online.connection import OnlineTarget
-from orchestration import promotion, publication
+from orchestration import online_views, promotion, publication
 
 
 class Killed(BaseException):
@@ -61,7 +61,7 @@ def _after(module, name):
 
 def _during_rows(patch, die):
     """When a part of a view's rows is known to be there."""
-    original = publication.write_view
+    original = online_views.write_view
 
     def armed(write, _):
         def on_step(_view, rows, _total):

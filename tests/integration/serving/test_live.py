@@ -14,7 +14,6 @@ from featmill.cli.main import app
 from featmill.cli.promote import age, live_tables
 from featmill.errors import OnlineUnreachable
 from featmill.settings import Settings
-from orchestration import online_steps
 from orchestration.live_projects import live
 from tests.integration.serving.chain import CLICKS, ORDERS, day
 from tests.integration.serving.kills import POINTS, Killed, killed
@@ -40,10 +39,11 @@ def shown(one):
     """The tables as text."""
     from rich.console import Console
 
-    console = Console(width=200, file=io.StringIO())
+    written = io.StringIO()
+    console = Console(width=200, file=written)
     for table in live_tables(one):
         console.print(table)
-    return console.file.getvalue()
+    return written.getvalue()
 
 
 def test_what_serves_and_what_is_kept(chain, days):
@@ -79,7 +79,7 @@ def test_memory_is_near_what_the_server_says(chain, days):
     with chain.target.client() as client:
         keys = [key for key in client.scan_iter(count=1_000) if not key.startswith(b"featmill:")]
         true = sum(client.memory_usage(key) for key in keys)
-    estimated = sum(view.bytes for view in one.views)
+    estimated = sum(view.bytes or 0 for view in one.views)
     assert 0.8 < estimated / true < 1.5
 
 
@@ -127,7 +127,6 @@ def test_the_commands_move_forward_and_back(chain, days, monkeypatch):
     monkeypatch.setenv("FEATMILL_HOME", str(chain.settings.home_dir))
     monkeypatch.setenv("FEATMILL_REDIS_URL", chain.settings.redis_url)
     monkeypatch.setenv("FEATMILL_PUBLISH_MODE", "generation")
-    assert online_steps.load_catalog(chain.settings) == chain.catalog
     run = CliRunner().invoke
 
     for release in days:

@@ -9,7 +9,7 @@ import pytest
 
 from featmill.contract.catalog import FeatureRef, FeatureService, ServingPolicy
 from featmill.serving.reader import FeatureReader
-from orchestration import publication
+from orchestration import online_views, publication
 from tests.integration.serving.chain import CLICKS, ORDERS, day
 
 pytestmark = pytest.mark.redis
@@ -133,8 +133,8 @@ def test_generations_that_are_removed_under_reads(chain, days, snapshots):
 def test_in_place_an_answer_names_no_snapshot_while_it_may_be_of_two(chain, days, snapshots):
     """A reader begun before the rows are replaced learns of it with its next read."""
     chain.promote(days[0], mode="in_place")
-    seen = []
-    write = publication.write_view
+    seen: list[list[str | None]] = []
+    write = online_views.write_view
 
     def watched(job, on_step):
         done = write(job, on_step)

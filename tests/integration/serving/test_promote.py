@@ -10,7 +10,7 @@ from featmill.errors import ContractError, NotNewer, OnlineRefused, ParityError
 from featmill.online import serving_state
 from featmill.online.live import read_live
 from featmill.warehouse import promotions
-from orchestration import online_steps, promotion, publication
+from orchestration import online_steps, online_views, promotion, publication
 from tests.integration.serving.chain import CLICKS, ORDERS, day
 
 pytestmark = pytest.mark.redis
@@ -118,7 +118,7 @@ def test_a_retried_promotion_does_not_undo_a_rollback(chain, days):
 def test_a_later_release_that_went_live_meanwhile_is_not_left_for_an_older(chain, days):
     """The older run began later, so its epoch is the greater: the order of releases decides all the same."""
     chain.promote(days[0])
-    compare = publication.compare_view
+    compare = online_views.compare_view
 
     def overtaken(*given):
         patch.undo()
@@ -152,7 +152,7 @@ def test_a_generation_that_is_not_what_was_published_does_not_serve(chain, days,
             client.hset(key, client.hkeys(key)[0], b"\x20\x01")
         return done
 
-    write_view = publication.write_view
+    write_view = online_views.write_view
     monkeypatch.setattr(publication, "write_view", spoil)
     with pytest.raises(ParityError, match="clicks: 1 differences"):
         chain.promote(days[1])
@@ -265,7 +265,7 @@ def test_back_in_place_beside_a_live_generation_nobody_sees_it_before_the_flip(
     chain.promote(days[0], mode="in_place")
     chain.promote(days[1])
     seen = []
-    compare = publication.compare_view
+    compare = online_views.compare_view
 
     def watched(*given):
         seen.append((chain.served(7), chain.serving().is_complete))
@@ -296,7 +296,7 @@ def test_in_place_the_state_says_incomplete_from_the_first_row_to_the_last(
 ):
     chain.promote(days[0], mode="in_place")
     seen = []
-    put = publication.put_state
+    put = serving_state.put_state
 
     def watched(target, project, state):
         seen.append((state.is_complete, state.views["clicks"].snapshot_id))

@@ -190,7 +190,11 @@ class Registry:
                 log.delta_table() if log.is_table else str(self.location),
                 row,
                 mode="append",
-                configuration={"delta.appendOnly": "true"},
+                # Releases are read from the first commit on, so the log keeps all of them.
+                configuration={
+                    "delta.appendOnly": "true",
+                    "delta.logRetentionDuration": "interval 36500 days",
+                },
             )
         except (DeltaError, OSError) as error:
             raise LakeError(

@@ -397,10 +397,60 @@ def _in_duckdb(name: str) -> str:
     return exp.DataType(this=exp.DataType.Type[name]).sql(dialect="duckdb")
 
 
+# --- http -------------------------------------------------------------------------------------------------------------
+
+
+def _http() -> Iterator[str]:
+    from featmill.serving.http import models
+    from featmill.serving.http.document import REFUSALS, document
+    from featmill.serving.http.options import ServeOptions
+
+    said = document({}, ServeOptions(project_dir=REPOSITORY))
+    yield "What `featmill serve` answers. `GET /openapi.json` of a server that runs says it for its own services."
+    yield ""
+    rows = (
+        (_code(f"{method.upper()} {path}"), route["summary"], ", ".join(sorted(route["responses"])))
+        for path, methods in said["paths"].items()
+        for method, route in methods.items()
+    )
+    yield from _table(("route", "what it is", "statuses"), rows)
+    yield "## Refusals"
+    yield ""
+    yield "Every refusal is a `Problem` that names the field. 500 is never caused by a request."
+    yield ""
+    yield from _table(("status", "when"), ((str(k), v) for k, v in REFUSALS.items()))
+    for name, schema in sorted(said["components"]["schemas"].items()):
+        yield f"## {name}"
+        yield ""
+        yield _first(getattr(models, name).__doc__)
+        yield ""
+        fields = (
+            (_code(field), _json_type(one), one.get("description", ""))
+            for field, one in schema["properties"].items()
+        )
+        yield from _table(("member", "type", "meaning"), fields)
+
+
+def _json_type(schema: dict[str, Any]) -> str:
+    """A schema in words."""
+    if "$ref" in schema:
+        return f"[{(name := schema['$ref'].rpartition('/')[2])}](#{name.lower()})"
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_json_type(one) for one in schema["anyOf"]))
+    if "enum" in schema or "const" in schema:
+        return ", ".join(_code(word) for word in schema.get("enum", [schema.get("const")]))
+    if schema.get("type") == "array":
+        return f"list of {_json_type(schema['items'])}"
+    if schema.get("type") == "object":
+        return f"object of {_json_type(schema['additionalProperties'])}"
+    return schema.get("format") or schema.get("type", "anything")
+
+
 _PAGES: dict[str, tuple[str, Callable[[], Iterator[str]]]] = {
     "cli.md": ("Commands", _cli),
     "settings.md": ("Settings", _settings),
     "errors.md": ("Errors", _errors),
+    "http.md": ("HTTP", _http),
     "macros.md": ("Macros", _macros),
     "contract.md": ("Declarations", _contract),
     "types.md": ("Types", _types),

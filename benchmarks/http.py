@@ -107,7 +107,8 @@ def compare(work: Path, size: str, names: list[str]) -> int:
         for name in names:
             with server(work, name) as (process, port, headers):
                 for case, entities in CASES.items():
-                    measured, load = cost(process, port, name, headers, entities, SIZES[size])
+                    request = asking(name, entities, headers)
+                    measured, load = cost(process, port, request, entities, SIZES[size])
                     found[f"{name} {case}"] = measured
                     answers[f"{name} {case}"] = values(name, load.body)
         if "featmill bare" in names:
@@ -130,15 +131,9 @@ def judge(name: str, answers: Mapping[str, Mapping[str, list[object]]]) -> str:
 
 
 def cost(
-    process: psutil.Process,
-    port: int,
-    name: str,
-    headers: Mapping[str, str],
-    entities: int,
-    size: Size,
+    process: psutil.Process, port: int, request: bytes, entities: int, size: Size
 ) -> tuple[Measured, Load]:
     """What one request costs the server, in CPU seconds; of several rounds the least disturbed counts."""
-    request = asking(name, entities, headers)
     requests = size.ones if entities == 1 else size.hundreds
     asyncio.run(closed_loop(port, request, max(requests // 10, 50), CONNECTIONS))
     rounds = []
@@ -146,9 +141,7 @@ def cost(
         before, started = cpu_of(process), time.perf_counter()
         load = asyncio.run(closed_loop(port, request, requests, CONNECTIONS))
         if load.refused:
-            raise SystemExit(
-                f"{name}: {load.refused} of {requests} were refused: {load.body[:500]!r}"
-            )
+            raise SystemExit(f"{load.refused} of {requests} were refused: {load.body[:500]!r}")
         wall = time.perf_counter() - started
         rounds.append((cpu_of(process) - before, wall))
     cpu, wall = min(rounds)

@@ -15,6 +15,7 @@ from tests.conftest import REPOSITORY
 OURS = "featmill asof,featmill indexed,featmill interval,duckdb asof,polars,scan"
 RUNS = {
     "generate": [],
+    "http": ["--only", "featmill bare,featmill full"],
     "windows_at": ["--rounds", "1"],
     "tiles": ["--rounds", "1"],
     "change_log": [],

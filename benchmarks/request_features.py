@@ -22,8 +22,8 @@ from unittest.mock import patch
 from benchmarks.harness import Measured, Outcome, check_goals, cpu_seconds, peak_mib, show
 from featmill.contract.catalog import FeatureService, RequestFeature, RequestField
 from featmill.contract.types import parse_type
-from featmill.serving import request_features
-from featmill.serving.request_features import RequestPlan
+from featmill.serving.request import features as request_features
+from featmill.serving.request.features import RequestPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -64,7 +64,7 @@ def _check_request_features(catalog: Catalog) -> None:
     if not services:
         return
     from featmill.errors import ContractError
-    from featmill.serving.request_features import check_expressions, stored_columns
+    from featmill.serving.request.features import check_expressions, stored_columns
 
     wrong = []
     for service in services:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     )
     from featmill.contract.types import FeatureType
     from featmill.online.plan import OnlineColumn, ViewPlan
-    from featmill.serving.request_features import RequestPlan
+    from featmill.serving.request.features import RequestPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +289,7 @@ def _request_keys(tables: dict[str, FeatureTable]) -> tuple[KeyColumn, ...]:
 def _request_plan(service: FeatureService, stored: Sequence[ReadFeature]) -> RequestPlan | None:
     if not service.request_fields and not service.request_features:
         return None
-    from featmill.serving.request_features import RequestPlan
+    from featmill.serving.request.features import RequestPlan
 
     return RequestPlan.compiled(service, {feature.name: feature.type for feature in stored})
 

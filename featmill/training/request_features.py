@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from featmill.errors import ContractError, SpineError, UsageError
-from featmill.serving.request_features import check_expressions, columns_read, stored_columns
-from featmill.serving.request_sql import AS_OF, connect, input_sql, value_sql
+from featmill.serving.request.features import check_expressions, columns_read, stored_columns
+from featmill.serving.request.sql import AS_OF, connect, input_sql, value_sql
 from featmill.training.computed import Computed, StoredInput
 from featmill.training.spine import SpineColumns, check_time, moment_sql
 from featmill.training.views import answer_columns

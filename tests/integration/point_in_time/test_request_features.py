@@ -28,7 +28,7 @@ from featmill.errors import ContractError, SpineError, UsageError
 from featmill.online.codec import expected_replies
 from featmill.online.one_value import value_decoder
 from featmill.online.plan import OnlineColumn, ViewPlan
-from featmill.serving.request_features import RequestPlan
+from featmill.serving.request.features import RequestPlan
 from featmill.training.training_set import TrainingRequest, build_training_set, training_frame
 from featmill.training.verify import verify_training_set
 from featmill.warehouse.columns import published_expression

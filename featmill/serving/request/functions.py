@@ -10,13 +10,13 @@ from functools import partial
 from operator import add, mul, sub, truediv
 from typing import TYPE_CHECKING, Any
 
-from featmill.serving.request_casts import INTEGERS, TIMES, decimal_of, within
-from featmill.serving.request_times import part_of, shifted, span_between, truncated
+from featmill.serving.request.casts import INTEGERS, TIMES, decimal_of, within
+from featmill.serving.request.times import part_of, shifted, span_between, truncated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from featmill.serving.request_sql import Node
+    from featmill.serving.request.sql import Node
 
     Function = Callable[[Sequence[Any]], Any]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from featmill.serving.request_sql import AS_OF, connect, value_sql
-from featmill.serving.request_values import found_sql, read_found, sent_form
+from featmill.serving.request.sql import AS_OF, connect, value_sql
+from featmill.serving.request.values import found_sql, read_found, sent_form
 from featmill.warehouse.columns import quote
 
 if TYPE_CHECKING:

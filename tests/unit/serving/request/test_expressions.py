@@ -13,10 +13,10 @@ from hypothesis import event, given, settings
 from featmill.contract.types import parse_type
 from featmill.errors import ContractError
 from featmill.serving.moments import micros_of
-from featmill.serving.request_native import native_function
-from featmill.serving.request_sql import AS_OF, Binder, connect
-from featmill.serving.request_values import reader_of, sent_form
-from tests.unit.serving.request_expressions import EXPRESSIONS, MOMENTS, ROWS, TYPES
+from featmill.serving.request.native import native_function
+from featmill.serving.request.sql import AS_OF, Binder, connect
+from featmill.serving.request.values import reader_of, sent_form
+from tests.unit.serving.request.expressions import EXPRESSIONS, MOMENTS, ROWS, TYPES
 
 SLOTS = {AS_OF: 0} | {name: at for at, name in enumerate(TYPES, start=1)}
 READERS = {name: reader_of(kind) for name, kind in TYPES.items()}

@@ -15,10 +15,10 @@ import pytest
 from featmill.contract.catalog import RequestFeature
 from featmill.contract.types import parse_type
 from featmill.errors import ContractError
-from featmill.serving.request_duckdb import DuckdbRows
-from featmill.serving.request_native import native_function
-from featmill.serving.request_sql import AS_OF, Binder
-from tests.unit.serving.request_expressions import COLUMNS, TYPES
+from featmill.serving.request.in_duckdb import DuckdbRows
+from featmill.serving.request.native import native_function
+from featmill.serving.request.sql import AS_OF, Binder
+from tests.unit.serving.request.expressions import COLUMNS, TYPES
 
 SLOTS = {AS_OF: 0} | {name: at for at, name in enumerate(TYPES, start=1)}
 AT = 1_767_441_600_000_000

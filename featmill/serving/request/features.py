@@ -1,7 +1,7 @@
 """Features that are computed when they are asked for: one SQL expression, at request time and in training.
 
 `RequestPlan` is compiled once for a service. What an expression means is what DuckDB says of it. A few rows are
-computed by Python functions that are equal to that to the bit (`request_native`); many rows, and whatever has no such
+computed by Python functions that are equal to that to the bit (`native`); many rows, and whatever has no such
 function, by DuckDB itself with a statement that is kept. A value whose computation fails (an overflow, a text that is
 no number) is NULL, here as in training.
 """
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from featmill.errors import ContractError, EncodingError, RequestError
 from featmill.serving.moments import micros_of
-from featmill.serving.request_duckdb import DuckdbRows
-from featmill.serving.request_native import native_function
-from featmill.serving.request_sql import AS_OF, Binder, is_lossless
-from featmill.serving.request_values import WrongValue, online_form, reader_of
+from featmill.serving.request.in_duckdb import DuckdbRows
+from featmill.serving.request.native import native_function
+from featmill.serving.request.sql import AS_OF, Binder, is_lossless
+from featmill.serving.request.values import WrongValue, online_form, reader_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from featmill.contract.catalog import Catalog, FeatureRef, FeatureService, RequestFeature
     from featmill.contract.types import FeatureType
-    from featmill.serving.request_sql import BoundExpression, Node
+    from featmill.serving.request.sql import BoundExpression, Node
 
 Engine = Literal["native", "duckdb"]
 
@@ -223,7 +223,7 @@ class _Bound:
 
 def _columns(service: FeatureService, stored: Mapping[str, FeatureType]) -> dict[str, FeatureType]:
     """What an expression may read beside `as_of`, once."""
-    from featmill.serving.request_sql import check_distinct
+    from featmill.serving.request.sql import check_distinct
 
     sent = {field.name: field.type for field in service.request_fields}
     both = sorted({name.lower() for name in sent} & {name.lower() for name in stored})
@@ -259,7 +259,7 @@ def _bound(
 
 
 def _declared(binder: Binder, feature: RequestFeature, expression: BoundExpression) -> Node:
-    from featmill.serving.request_sql import Node
+    from featmill.serving.request.sql import Node
 
     declared = binder.type_of(feature.type)
     if not is_lossless(expression.type, declared):

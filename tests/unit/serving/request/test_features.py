@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from featmill.contract.catalog import FeatureService, RequestFeature, RequestField
 from featmill.contract.types import parse_type
 from featmill.errors import ContractError, EncodingError, RequestError
-from featmill.serving import request_features
-from featmill.serving.request_features import RequestPlan, check_expressions
-from featmill.serving.request_sql import Binder
-from tests.unit.serving.request_expressions import COLUMNS, EXPRESSIONS, MOMENTS, ROWS, TYPES
+from featmill.serving.request import features as request_features
+from featmill.serving.request.features import RequestPlan, check_expressions
+from featmill.serving.request.sql import Binder
+from tests.unit.serving.request.expressions import COLUMNS, EXPRESSIONS, MOMENTS, ROWS, TYPES
 
 NOON = datetime(2026, 1, 3, 12, tzinfo=UTC)  # a Saturday
 STORED = {"last_event_at": "timestamp", "mean_30d": "double", "bought": "decimal(15, 2)"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import date
 from typing import TYPE_CHECKING
 
-from featmill.serving.request_casts import DAYS, MOMENTS, TIMES, within
+from featmill.serving.request.casts import DAYS, MOMENTS, TIMES, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,8 +13,8 @@ from __future__ import annotations
 from operator import eq, ge, gt, le, lt, ne
 from typing import TYPE_CHECKING, Any
 
-from featmill.serving.request_casts import DAYS, MOMENTS, TIMES, cast_of, decimal_of, within
-from featmill.serving.request_functions import (
+from featmill.serving.request.casts import DAYS, MOMENTS, TIMES, cast_of, decimal_of, within
+from featmill.serving.request.functions import (
     CONNECTIVES,
     LAZY,
     function_of,
@@ -24,7 +24,7 @@ from featmill.serving.request_functions import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from featmill.serving.request_sql import Node
+    from featmill.serving.request.sql import Node
 
     Function = Callable[[Sequence[Any]], Any]
 

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from featmill.contract.types import OnlineKind
 from featmill.serving.moments import micros_of
-from featmill.serving.request_casts import INTEGERS
+from featmill.serving.request.casts import INTEGERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,6 +14,23 @@ if TYPE_CHECKING:
     from featmill.settings import Settings
 
 
+Auth = Annotated[bool, typer.Option(help="Ask for API keys; without, only loopback is served.")]
+AsOf = Annotated[
+    str | None,
+    typer.Option(help="Stop the clock at this moment, for demos with old data.", metavar="MOMENT"),
+]
+Rate = Annotated[int | None, typer.Option(help="Requests a second that each key may make.", min=1)]
+Concurrency = Annotated[
+    int, typer.Option(help="Requests answered at once by a worker; more are refused with 503.")
+]
+Drain = Annotated[
+    float, typer.Option(help="Seconds of not being ready before the server stops listening.")
+]
+LogShare = Annotated[
+    float, typer.Option(help="The share of the answers that the served log keeps, 0 to 1.")
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(serve)
@@ -23,29 +40,14 @@ def serve(
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.")] = 8815,
     workers: Annotated[int, typer.Option(help="Processes that share the port.")] = 1,
-    auth: Annotated[
-        bool, typer.Option(help="Ask for API keys; without, only loopback is served.")
-    ] = True,
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            help="Stop the clock at this moment, for demos with old data.", metavar="MOMENT"
-        ),
-    ] = None,
-    rate: Annotated[
-        int | None, typer.Option(help="Requests a second that each key may make.", min=1)
-    ] = None,
+    auth: Auth = True,
+    as_of: AsOf = None,
+    rate: Rate = None,
     entities: Annotated[int, typer.Option(help="Entities in one request, at most.")] = 1_000,
     body_bytes: Annotated[int, typer.Option(help="Bytes of a request's body, at most.")] = 2 << 20,
-    concurrency: Annotated[
-        int, typer.Option(help="Requests answered at once by a worker; more are refused with 503.")
-    ] = 256,
-    drain: Annotated[
-        float, typer.Option(help="Seconds of not being ready before the server stops listening.")
-    ] = 0.0,
-    log_share: Annotated[
-        float, typer.Option(help="The share of the answers that the served log keeps, 0 to 1.")
-    ] = 0.0,
+    concurrency: Concurrency = 256,
+    drain: Drain = 0.0,
+    log_share: LogShare = 0.0,
     access_log: Annotated[bool, typer.Option(help="Log every request, as a line of JSON.")] = True,
     metrics: Annotated[bool, typer.Option(help="Count for Prometheus, at /metrics.")] = True,
     project_dir: ProjectDir = None,
@@ -54,37 +56,43 @@ def serve(
 
     Every request needs an API key (`featmill keys create`), except for /healthz and /readyz.
     """
-    from pydantic import ValidationError
-
-    from featmill.errors import UsageError
     from featmill.settings import load_settings
 
     settings = load_settings(project_dir)
+    options = _options(
+        project_dir=settings.root,
+        host=host,
+        port=port,
+        workers=workers,
+        auth=auth,
+        as_of=None if as_of is None else console.moment(as_of, option="--as-of"),
+        rate=rate,
+        entities=entities,
+        body_bytes=body_bytes,
+        concurrency=concurrency,
+        drain_seconds=drain,
+        log_share=log_share,
+        access_log=access_log,
+        metrics=metrics,
+    )
+    _run(settings, options)
+
+
+def _options(**given: Any) -> ServeOptions:  # noqa: ANN401 - pydantic checks each
+    """The options, checked; an error names the option as it is written."""
+    from pydantic import ValidationError
+
+    from featmill.errors import UsageError
+
     _require_libraries()
     from featmill.serving.http.options import ServeOptions
 
     try:
-        options = ServeOptions(
-            project_dir=settings.root,
-            host=host,
-            port=port,
-            workers=workers,
-            auth=auth,
-            as_of=None if as_of is None else console.moment(as_of, option="--as-of"),
-            rate=rate,
-            entities=entities,
-            body_bytes=body_bytes,
-            concurrency=concurrency,
-            drain_seconds=drain,
-            log_share=log_share,
-            access_log=access_log,
-            metrics=metrics,
-        )
+        return ServeOptions(**given)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]).removesuffix("_seconds").replace("_", "-")
         raise UsageError(f"--{name}: {first['msg']}, got {first['input']!r}") from error
-    _run(settings, options)
 
 
 def _run(settings: Settings, options: ServeOptions) -> None:

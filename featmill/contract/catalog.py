@@ -207,6 +207,15 @@ class FeatureService(Frozen):
     fallbacks: tuple[Fallback, ...] = ()
     policy: ServingPolicy = ServingPolicy()
 
+    @property
+    def names(self) -> dict[FeatureRef, str]:
+        """What an answer and an expression call each feature: its name, or `view__feature` where two have one name."""
+        plain = [ref.feature for ref in self.features]
+        return {
+            ref: ref.feature if plain.count(ref.feature) == 1 else f"{ref.view}__{ref.feature}"
+            for ref in self.features
+        }
+
 
 class Source(Frozen):
     """A dbt source table that feature tables descend from; `loaded_at` is its `loaded_at_field`."""

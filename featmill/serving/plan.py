@@ -237,7 +237,7 @@ def _stored(
     )
     index = {ref: at for at, ref in enumerate(refs)}
     sources = {fallback.feature: index[fallback.source] for fallback in service.fallbacks}
-    names = _names(service.features)
+    names = service.names
     found = []
     for ref, feature, default in zip(refs, declared, defaults, strict=True):
         group, at = layout.place(ref)
@@ -260,15 +260,6 @@ def _stored(
 def _decoder(stored: Sequence[ReadFeature], group: int) -> tuple[tuple[int, ...], ColumnsDecoder]:
     members = tuple(at for at, feature in enumerate(stored) if feature.group == group)
     return members, ColumnsDecoder([(stored[at].type, str(stored[at].ref)) for at in members])
-
-
-def _names(refs: Sequence[FeatureRef]) -> dict[FeatureRef, str]:
-    """A feature's name, or `view__feature` where two views of the service have one of that name."""
-    plain = [ref.feature for ref in refs]
-    return {
-        ref: ref.feature if plain.count(ref.feature) == 1 else f"{ref.view}__{ref.feature}"
-        for ref in refs
-    }
 
 
 def _request_keys(tables: dict[str, FeatureTable]) -> tuple[KeyColumn, ...]:

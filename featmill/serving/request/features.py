@@ -202,13 +202,9 @@ def stored_columns(
     catalog: Catalog, service: FeatureService
 ) -> dict[str, tuple[FeatureRef, FeatureType]]:
     """What expressions call a service's stored features: their names, or `view__feature` where two have one name."""
-    plain = [ref.feature for ref in service.features]
     return {
-        ref.feature if plain.count(ref.feature) == 1 else f"{ref.view}__{ref.feature}": (
-            ref,
-            catalog.table(ref.view).feature(ref.feature).type,
-        )
-        for ref in service.features
+        name: (ref, catalog.table(ref.view).feature(ref.feature).type)
+        for ref, name in service.names.items()
     }
 
 

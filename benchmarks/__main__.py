@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks.harness import REPOSITORY
 
-NOT_BENCHMARKS = frozenset({"__init__", "__main__", "harness", "http_load"})
+NOT_BENCHMARKS = frozenset({"__init__", "__main__", "harness", "http_load", "made_up"})
 SIZES = ("s", "m", "l")
 #: What `check_goals` prints, by its first word.
 SAID = ("reached", "MISSED")

@@ -40,9 +40,9 @@ from benchmarks.harness import (
     run_rounds,
     show,
 )
+from benchmarks.made_up import feature_table, rows
 from exporters.redis import ExportJob, export_view
-from featmill.contract.catalog import Feature, FeatureTable, JoinKey
-from featmill.contract.types import parse_type
+from featmill.contract.catalog import FeatureTable
 from featmill.online.codec import pieces, write_commands
 from featmill.online.connection import OnlineTarget
 from featmill.online.pipeline import Wire
@@ -126,55 +126,13 @@ def contend(name: str, work: Path) -> None:
 
 def made_up(entities: int) -> pa.Table:
     """Rows of all three types; a tenth of the texts is NULL."""
-    random = np.random.default_rng(7)
-    columns: dict[str, pa.Array] = {
-        "user_id": pa.array(random.permutation(entities), pa.int64()),
-        "feature_at": pa.array([AS_OF] * entities, pa.timestamp("us", "UTC")),
-    }
-    for name, sql_type in COLUMNS.items():
-        if sql_type == "BIGINT":
-            columns[name] = pa.array(random.integers(0, 10_000_000, entities))
-        elif sql_type == "DOUBLE":
-            columns[name] = pa.array(random.random(entities))
-        else:
-            texts = np.char.add("city-", random.integers(0, 5_000, entities).astype(str))
-            columns[name] = pa.array(texts.tolist(), mask=random.random(entities) < 0.1)
-    return pa.table(columns)
+    users = np.random.default_rng(6).permutation(entities)
+    return rows(COLUMNS, users, AS_OF)
 
 
 def declared(name: str) -> FeatureTable:
     """The feature table of the made-up rows."""
-    features = tuple(
-        Feature(
-            name=column,
-            type=parse_type(sql_type),
-            description="",
-            has_default=False,
-            default=None,
-            ignore_nulls=False,
-            classification="internal",
-            window=None,
-        )
-        for column, sql_type in COLUMNS.items()
-    )
-    return FeatureTable(
-        name=name,
-        model=f"model.bench.feat_{name}",
-        candidate=f"feat_{name}",
-        publish_node=None,
-        version=None,
-        entity="user",
-        join_keys=(JoinKey(name="user_id", type=parse_type("BIGINT")),),
-        event_time="feature_at",
-        ttl=None,
-        online=True,
-        tenant="default",
-        owner=None,
-        description="",
-        tags=(),
-        features=features,
-        sources=(),
-    )
+    return feature_table(name, COLUMNS)
 
 
 def target_of(work: Path, database: int) -> OnlineTarget:

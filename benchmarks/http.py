@@ -35,16 +35,14 @@ from rich.table import Table
 
 from benchmarks.harness import QUIET, REPOSITORY, Measured, Outcome, check_goals
 from benchmarks.http_load import Load, closed_loop, open_loop, request_bytes
+from benchmarks.made_up import feature_table, rows
 from exporters.redis import ExportJob, export_view
 from featmill.contract.catalog import (
     Catalog,
-    Feature,
     FeatureRef,
     FeatureService,
     FeatureTable,
-    JoinKey,
 )
-from featmill.contract.types import parse_type
 from featmill.online.connection import OnlineTarget
 from featmill.online.server import EmbeddedServer
 from featmill.online.serving_state import PublishMode, ServedView, ServingState, put_state
@@ -298,52 +296,12 @@ def publish(target: OnlineTarget) -> None:
 
 def made_up() -> pa.Table:
     """Rows of three types, without NULLs."""
-    random = np.random.default_rng(7)
-    made = {
-        "BIGINT": lambda: pa.array(random.integers(0, 10_000_000, ENTITIES)),
-        "DOUBLE": lambda: pa.array(random.random(ENTITIES)),
-        "VARCHAR": lambda: pa.array([f"city-{n}" for n in random.integers(0, 5_000, ENTITIES)]),
-    }
-    columns: dict[str, pa.Array] = {
-        "user_id": pa.array(range(ENTITIES), pa.int64()),
-        "feature_at": pa.array([AS_OF - timedelta(hours=1)] * ENTITIES, pa.timestamp("us", "UTC")),
-    }
-    return pa.table(columns | {name: made[kind]() for name, kind in COLUMNS.items()})
+    return rows(COLUMNS, np.arange(ENTITIES), AS_OF - timedelta(hours=1), nulls=0.0)
 
 
 def table() -> FeatureTable:
     """The feature table of the rows."""
-    features = tuple(
-        Feature(
-            name=name,
-            type=parse_type(kind),
-            description="",
-            has_default=False,
-            default=None,
-            ignore_nulls=False,
-            classification="internal",
-            window=None,
-        )
-        for name, kind in COLUMNS.items()
-    )
-    return FeatureTable(
-        name=VIEW,
-        model=f"model.bench.feat_{VIEW}",
-        candidate=f"feat_{VIEW}",
-        publish_node=None,
-        version=None,
-        entity="user",
-        join_keys=(JoinKey(name="user_id", type=parse_type("BIGINT")),),
-        event_time="feature_at",
-        ttl=None,
-        online=True,
-        tenant="default",
-        owner=None,
-        description="",
-        tags=(),
-        features=features,
-        sources=(),
-    )
+    return feature_table(VIEW, COLUMNS)
 
 
 def catalog() -> Catalog:

@@ -27,6 +27,8 @@ import pyarrow as pa
 
 from benchmarks.export import COLUMNS, declared
 from benchmarks.harness import Measured, check_goals, judged, measured, report, run_rounds, show
+from benchmarks.made_up import release
+from benchmarks.made_up import rows as made_rows
 from exporters.changed_rows import row_source
 from exporters.redis import ExportJob, export_view, verify_view
 from exporters.rows import visible_rows
@@ -129,20 +131,7 @@ def server_cpu(target: OnlineTarget) -> float:
 
 def made_up(entities: int) -> pa.Table:
     """Rows of all three types; a tenth of the texts is NULL."""
-    random = np.random.default_rng(7)
-    columns: dict[str, pa.Array] = {
-        "user_id": pa.array(np.arange(entities)),
-        "feature_at": pa.array([START] * entities, pa.timestamp("us", "UTC")),
-    }
-    for name, sql_type in COLUMNS.items():
-        if sql_type == "BIGINT":
-            columns[name] = pa.array(random.integers(0, 10_000_000, entities))
-        elif sql_type == "DOUBLE":
-            columns[name] = pa.array(random.random(entities))
-        else:
-            texts = np.char.add("city-", random.integers(0, 5_000, entities).astype(str))
-            columns[name] = pa.array(texts.tolist(), mask=random.random(entities) < 0.1)
-    return pa.table(columns)
+    return made_rows(COLUMNS, np.arange(entities), START)
 
 
 def changed(rows: pa.Table) -> pa.Table:
@@ -166,24 +155,7 @@ def changed(rows: pa.Table) -> pa.Table:
 
 def publish(registry: Registry, day: int, rows: pa.Table) -> None:
     """A snapshot and its release."""
-    as_of = START + timedelta(days=day)
-    made = Snapshot(
-        table=TABLE.name,
-        snapshot_id=f"{as_of:%Y%m%dT%H%M%SZ}-0000-aa",
-        as_of=as_of,
-        cut_off=as_of,
-        published_at=as_of,
-        fingerprint="f",
-        sources=(),
-        rows=rows.num_rows,
-        content_hash="c",
-        location=str(registry.lake.location(TABLE.name)),
-        delta_version=-1,
-    )
-    published = pa.array([as_of] * rows.num_rows, pa.timestamp("us", "UTC"))
-    ids = pa.array([made.snapshot_id] * rows.num_rows)
-    stored = rows.append_column("published_at", published).append_column("snapshot_id", ids)
-    registry.commit(as_of, [registry.lake.append(stored.to_reader(), made)], "bench")
+    release(registry, TABLE, START + timedelta(days=day), rows)
 
 
 if __name__ == "__main__":

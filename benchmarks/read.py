@@ -38,16 +38,14 @@ from benchmarks.harness import (
     run_rounds,
     show,
 )
+from benchmarks.made_up import feature_table, rows
 from featmill.contract.catalog import (
     Catalog,
-    Feature,
     FeatureRef,
     FeatureService,
     FeatureTable,
-    JoinKey,
     ServingPolicy,
 )
-from featmill.contract.types import parse_type
 from featmill.online.codec import pieces, write_commands
 from featmill.online.connection import OnlineTarget
 from featmill.online.pipeline import Pipeline
@@ -183,54 +181,12 @@ def _kinds(case: Case) -> dict[str, str]:
 
 
 def _table(case: Case) -> FeatureTable:
-    features = tuple(
-        Feature(
-            name=name,
-            type=parse_type(kind),
-            description="",
-            has_default=False,
-            default=None,
-            ignore_nulls=False,
-            classification="internal",
-            window=None,
-        )
-        for name, kind in _kinds(case).items()
-    )
-    return FeatureTable(
-        name=case.view,
-        model=f"model.bench.feat_{case.view}",
-        candidate=f"feat_{case.view}",
-        publish_node=None,
-        version=None,
-        entity="user",
-        join_keys=(JoinKey(name="user_id", type=parse_type("BIGINT")),),
-        event_time="feature_at",
-        ttl=None,
-        online=True,
-        tenant="default",
-        owner=None,
-        description="",
-        tags=(),
-        features=features,
-        sources=(),
-    )
+    return feature_table(case.view, _kinds(case))
 
 
 def _rows(case: Case, entities: int) -> pa.RecordBatch:
-    random = np.random.default_rng(7)
-    columns: dict[str, pa.Array] = {
-        "user_id": pa.array(range(entities), pa.int64()),
-        "feature_at": pa.array([AS_OF] * entities, pa.timestamp("us", "UTC")),
-    }
-    for name, kind in _kinds(case).items():
-        if kind == "BIGINT":
-            columns[name] = pa.array(random.integers(0, 10_000_000, entities))
-        elif kind == "DOUBLE":
-            columns[name] = pa.array(random.random(entities))
-        else:
-            texts = np.char.add("city-", random.integers(0, 5_000, entities).astype(str))
-            columns[name] = pa.array(texts.tolist(), mask=random.random(entities) < 0.1)
-    return pa.record_batch(columns)
+    made = rows(_kinds(case), np.arange(entities), AS_OF)
+    return made.combine_chunks().to_batches()[0]
 
 
 def _catalog() -> Catalog:

@@ -28,15 +28,14 @@ from unittest.mock import patch
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.export import declared
 from benchmarks.harness import REPOSITORY, Measured, Outcome, check_goals, measured, show
+from benchmarks.made_up import feature_table, release
 from featmill.contract.catalog import Catalog, FeatureRef, FeatureService, ServingPolicy
 from featmill.online.server import EmbeddedServer
 from featmill.online.serving_state import PublishMode
 from featmill.serving.answer import Status
 from featmill.serving.reader import FeatureReader
 from featmill.settings import Settings
-from featmill.warehouse.model import Snapshot
 from featmill.warehouse.registry import open_registry
 from orchestration import online_steps, promotion
 
@@ -51,9 +50,8 @@ READ_ROWS = 20
 #: Between two flips, so that reads see each.
 PAUSE = 0.1
 FEATURES = ("count_0", "count_1", "count_2", "rate_0", "rate_1", "rate_2")
-_DECLARED = declared("measured")
-TABLE = _DECLARED.model_copy(
-    update={"features": tuple(f for f in _DECLARED.features if f.name in FEATURES)}
+TABLE = feature_table(
+    "measured", {name: "BIGINT" if name.startswith("count") else "DOUBLE" for name in FEATURES}
 )
 SERVICE = FeatureService(
     name="all",
@@ -199,21 +197,6 @@ def read(work: Path, entities: int) -> None:
 
 def publish(settings: Settings, day: int, entities: int) -> str:
     """A release of one snapshot: every value is the entity's number and the day."""
-    registry = open_registry(settings.lake_dir)
-    as_of = START + timedelta(days=day)
-    made = Snapshot(
-        table=TABLE.name,
-        snapshot_id=f"{as_of:%Y%m%dT%H%M%SZ}-0000-aa",
-        as_of=as_of,
-        cut_off=as_of,
-        published_at=as_of,
-        fingerprint="f",
-        sources=(),
-        rows=entities,
-        content_hash="c",
-        location=str(registry.lake.location(TABLE.name)),
-        delta_version=-1,
-    )
     moment = pa.timestamp("us", "UTC")
     users = np.arange(entities)
     columns: dict[str, Any] = {
@@ -225,10 +208,8 @@ def publish(settings: Settings, day: int, entities: int) -> str:
         columns[feature.name] = pa.array(
             values.astype(np.float64) if feature.type.sql == "DOUBLE" else values
         )
-    columns["published_at"] = pa.array([as_of] * entities, moment)
-    columns["snapshot_id"] = pa.array([made.snapshot_id] * entities)
-    stored = registry.lake.append(pa.table(columns).to_reader(), made)
-    return registry.commit(as_of, [stored], "bench")[0].release_id
+    registry = open_registry(settings.lake_dir)
+    return release(registry, TABLE, START + timedelta(days=day), pa.table(columns))
 
 
 def _as_measured(reads: dict[str, Any]) -> Measured:

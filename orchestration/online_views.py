@@ -183,22 +183,20 @@ class ViewWrite:
 
 def write_view(write: ViewWrite, on_step: Step | None) -> ExportedView:
     """Make the store hold the view's rows and no others of it."""
-    from exporters.changed_rows import row_source
-    from exporters.redis import export_view
-    from exporters.rows import visible_rows
+    from exporters.redis import SnapshotRows, export_snapshot
 
     step, table, snapshot = write.step, write.table, write.snapshot
-    with visible_rows(table, snapshot, step.released(table)) as visible:
-        job = _job(write, visible)
-        if write.before is not None and not _is_written(step.target, job):
-            write.before()
-        rows = row_source(visible, table, step.registry)
-        on_rows = counting(on_step, table, visible.count)
-        result = export_view(step.target, job, rows, on_progress=on_rows)
+    result, entities = export_snapshot(
+        step.target,
+        SnapshotRows(table, snapshot, step.released(table), step.registry),
+        lambda visible: _job(write, visible),
+        before=write.before,
+        on_rows=lambda total: counting(on_step, table, total),
+    )
     return ExportedView(
         view=table.name,
         snapshot_id=snapshot.snapshot_id,
-        entities=visible.count,
+        entities=entities,
         written=result.rows,
         deleted=result.deleted,
         bytes=result.bytes,
@@ -212,11 +210,12 @@ def write_view(write: ViewWrite, on_step: Step | None) -> ExportedView:
 
 def written_view(write: ViewWrite) -> ExportedView | None:
     """What `write_view` would come to if the store holds exactly the view's rows already; None where it does not."""
+    from exporters.redis import is_written
     from exporters.rows import visible_rows
 
     table, snapshot = write.table, write.snapshot
     with visible_rows(table, snapshot, write.step.released(table)) as visible:
-        if not _is_written(write.step.target, _job(write, visible)):
+        if not is_written(write.step.target, _job(write, visible)):
             return None
         return ExportedView(
             table.name, snapshot.snapshot_id, visible.count, 0, 0, 0, 0.0, 0, unchanged=True
@@ -293,21 +292,3 @@ def _job(write: ViewWrite, visible: VisibleRows) -> ExportJob:
         # Views that share its keys may have let them go.
         keeps=expiry is None and write.step.grace is not None,
     )
-
-
-def _is_written(target: OnlineTarget, job: ExportJob) -> bool:
-    """Whether the store holds the job's rows already, so that nothing would be written."""
-    from exporters.redis.job import is_live
-    from featmill.errors import OnlineError
-    from featmill.online.live import read_record
-    from featmill.online.plan import plan_view
-
-    plan = plan_view(job.project, job.table)
-    try:
-        record = read_record(target, plan.project, plan.view)
-    except OnlineError as error:
-        # A record that cannot be read says nothing; the export that follows says what to do about it.
-        if type(error) is OnlineError:
-            return False
-        raise
-    return record is not None and is_live(job, plan, record)

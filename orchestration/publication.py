@@ -18,6 +18,7 @@ from exporters.redis.generations import (
     read_generations,
     rows_project_of,
     settle_live,
+    tell_incomplete,
 )
 from featmill import clock
 from featmill.errors import ParityError
@@ -27,7 +28,6 @@ from featmill.online.serving_state import (
     ServedView,
     ServingState,
     next_epoch,
-    put_state,
     read_state,
     remember_projects,
 )
@@ -297,17 +297,5 @@ class Place:
             self._put_incomplete()
 
     def _put_incomplete(self) -> None:
-        release = self._step.release
-        state = ServingState(
-            epoch=self._epoch,
-            mode=self._mode,
-            rows_project=self.rows_project,
-            release_id=release.release_id,
-            as_of=release.as_of,
-            flipped_at=clock.now(),
-            is_complete=False,
-            views=self._views,
-            read_at=self._step.read_at,
-        )
-        put_state(self._step.target, self.project, state)
-        self._serving = state
+        begun = self._generation.model_copy(update={"views": self._views})
+        self._serving = tell_incomplete(self._step.target, self.project, begun, self._epoch)

@@ -6,6 +6,7 @@ from exporters.redis.parity import ParityJob, compare_rows, verify_view
 from exporters.redis.report import Difference, ParityReport
 from exporters.redis.retire import RetiredView, retire_view
 from exporters.redis.sample import Sample
+from exporters.redis.snapshot import SnapshotRows, export_snapshot, is_written
 
 __all__ = [
     "Difference",
@@ -15,8 +16,11 @@ __all__ = [
     "ParityReport",
     "RetiredView",
     "Sample",
+    "SnapshotRows",
     "compare_rows",
+    "export_snapshot",
     "export_view",
+    "is_written",
     "retire_view",
     "verify_view",
 ]

@@ -133,19 +133,23 @@ def make_live(
         OnlineUnreachable: the store does not answer.
         OnlineRefused: a later promotion or rollback has flipped, or the rows are being removed.
     """
-    state = ServingState(
-        epoch=epoch,
-        mode=mode_of(project, generation.rows_project),
-        rows_project=generation.rows_project,
-        release_id=generation.release_id,
-        as_of=generation.as_of,
-        flipped_at=clock.now(),
-        is_complete=True,
-        views=generation.views,
-        read_at=generation.read_at,
-    )
+    state = _state(project, generation, epoch, is_complete=True)
     put_state(target, project, state)
     put_generation(target, project, _live_as(generation, state))
+    return state
+
+
+def tell_incomplete(
+    target: OnlineTarget, project: str, generation: Generation, epoch: int
+) -> ServingState:
+    """Say of the rows that serve, and are being replaced one by one, that they are not whole.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+        OnlineRefused: a later promotion or rollback has flipped, or the rows are being removed.
+    """
+    state = _state(project, generation, epoch, is_complete=False)
+    put_state(target, project, state)
     return state
 
 
@@ -177,6 +181,21 @@ def expired(generations: Mapping[str, Generation], keep: int) -> list[Generation
     waiting = (GenerationState.BUILDING, GenerationState.READY)
     abandoned = [g for g in generations.values() if g.state in waiting and g.epoch < since]
     return [*gone, *abandoned, *kept[keep:]]
+
+
+def _state(project: str, generation: Generation, epoch: int, *, is_complete: bool) -> ServingState:
+    """What readers are told of a generation that serves."""
+    return ServingState(
+        epoch=epoch,
+        mode=mode_of(project, generation.rows_project),
+        rows_project=generation.rows_project,
+        release_id=generation.release_id,
+        as_of=generation.as_of,
+        flipped_at=clock.now(),
+        is_complete=is_complete,
+        views=generation.views,
+        read_at=generation.read_at,
+    )
 
 
 def _as_it_is(generation: Generation, live: ServingState | None, *, is_going: bool) -> Generation:

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from exporters.redis import ExportJob, export_view
-from exporters.redis.generations import Generation, GenerationState, make_live, put_generation
-from exporters.redis.job import is_live
-from exporters.rows import visible_rows
+from exporters.redis import ExportJob, SnapshotRows, export_snapshot
+from exporters.redis.generations import (
+    Generation,
+    GenerationState,
+    make_live,
+    put_generation,
+    tell_incomplete,
+)
 from featmill import clock
 from featmill.errors import OnlineRefused
 from featmill.online.live import read_live
-from featmill.online.plan import plan_view, plan_views
+from featmill.online.plan import plan_views
 from featmill.online.serving_state import (
     PublishMode,
     ServedView,
-    ServingState,
     next_epoch,
-    put_state,
     read_state,
 )
 from featmill.warehouse import promotions
@@ -31,12 +34,11 @@ from featmill.warehouse import promotions
 if TYPE_CHECKING:
     from datetime import datetime
 
-    import pyarrow as pa
-
     from exporters.rows import VisibleRows
     from featmill.contract.catalog import FeatureTable
     from featmill.online.connection import OnlineTarget
     from featmill.online.live import LiveRecord
+    from featmill.online.serving_state import ServingState
     from featmill.warehouse.model import Release, Snapshot
     from featmill.warehouse.registry import Registry
 
@@ -104,8 +106,7 @@ class Publication:
         newest = max((view.release for view in views), key=lambda r: (r.as_of, r.released_at))
         changed = [self._write(view, newest) for view in views]
         if any(changed) or serving is None or not serving.is_complete:
-            generation = self._generation(newest).as_state(GenerationState.BUILDING)
-            state = make_live(self.target, self.project, generation, self._epoch)
+            state = make_live(self.target, self.project, self._generation(newest), self._epoch)
             self._record(views, newest, state.flipped_at)
 
     def _require_newer(self, view: ReleasedView) -> None:
@@ -122,32 +123,20 @@ class Publication:
         """One view; False where all of it was there."""
         released = view.registry.released_snapshots(view.table.name, at=self.read_at)
         snapshot = view.snapshot
-        with visible_rows(view.table, snapshot, released) as visible:
-            job = self._job(view, visible)
-            record = self._live.get(view.name)
-            is_there = record is not None and is_live(
-                job, plan_view(self.project, job.table), record
-            )
-            on_progress = None if view.on_rows is None else view.on_rows(visible.count)
-            if is_there:
-                self._views[view.name] = ServedView(
-                    snapshot_id=snapshot.snapshot_id, rows=visible.count
-                )
-                if on_progress is not None:
-                    on_progress(visible.count)
-                return False
-            self._tell(view, newest, ServedView(snapshot_id=None, rows=visible.count))
-
-            def vanished(ids: tuple[str, ...]) -> pa.RecordBatchReader:
-                known = view.registry.lake.snapshots(view.table.name)
-                return visible.vanished([s for s in known if s.snapshot_id in ids])
-
-            export_view(
-                self.target, job, visible.reader(), vanished=vanished, on_progress=on_progress
-            )
-            self._tell(
-                view, newest, ServedView(snapshot_id=snapshot.snapshot_id, rows=visible.count)
-            )
+        before = self._views.get(view.name)
+        replaced = ServedView(snapshot_id=None, rows=0 if before is None else before.rows)
+        result, rows = export_snapshot(
+            self.target,
+            SnapshotRows(view.table, snapshot, released, view.registry),
+            partial(self._job, view),
+            before=lambda: self._tell(view, newest, replaced),
+            on_rows=view.on_rows,
+        )
+        served = ServedView(snapshot_id=snapshot.snapshot_id, rows=rows)
+        if result.unchanged:
+            self._views[view.name] = served
+            return False
+        self._tell(view, newest, served)
         return True
 
     def _job(self, view: ReleasedView, visible: VisibleRows) -> ExportJob:
@@ -161,24 +150,16 @@ class Publication:
             content=visible.content,
             holds=visible.holds,
             epoch=self._epoch,
+            # Views that share its keys may have let them go, where featmill promote lets keys expire.
+            keeps=any(record.may_expire for record in self._live.values()),
         )
 
     def _tell(self, view: ReleasedView, newest: Release, served: ServedView) -> None:
         """Tell readers what the view holds, and that the project is not whole yet."""
         self._views[view.name] = served
-        state = ServingState(
-            epoch=self._epoch,
-            mode=PublishMode.IN_PLACE,
-            rows_project=self.project,
-            release_id=newest.release_id,
-            as_of=newest.as_of,
-            flipped_at=clock.now(),
-            is_complete=False,
-            views=self._views,
-            read_at=self.read_at,
-        )
-        put_generation(self.target, self.project, self._generation(newest))
-        put_state(self.target, self.project, state)
+        begun = self._generation(newest)
+        put_generation(self.target, self.project, begun)
+        tell_incomplete(self.target, self.project, begun, self._epoch)
 
     def _generation(self, newest: Release) -> Generation:
         return Generation(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from datetime import timedelta
 
 import pytest
 
 from exporters.redis import verify_view
 from exporters.rows import visible_rows
+from featmill import clock
 from featmill.errors import ContractError, NoRelease, OnlineRefused
-from featmill.online.live import read_live
+from featmill.online.live import live_key, read_live
+from featmill.online.plan import feature_field, plan_view
 from featmill.online.serving_state import PublishMode, next_epoch, put_state, read_state
 from featmill.warehouse import promotions
 from tests.integration.feast.shop import (
@@ -89,8 +92,67 @@ def test_what_was_materialised_once_is_not_written_again(store, released, online
 
     store.materialize_incremental(DAY_3 + HOUR)
 
-    assert read_live(online, "shop") == before
+    # The record names the run that looked last, so that an earlier one cannot take the view over.
+    after = read_live(online, "shop")
+    assert {name: record.epoch for name, record in after.items()} == {"customers": 2, "prices": 2}
+    assert {n: r.model_copy(update={"epoch": before[n].epoch}) for n, r in after.items()} == before
     assert len(promotions.ledger(released.registry.lake)) == 1
+
+
+def test_only_what_differs_is_written(store, released, online):
+    store.materialize(DAY_1, DAY_3)
+    prefix = plan_view("shop", CUSTOMERS).key_prefix
+    with online.client() as client:
+        (key,) = (key for key in client.scan_iter() if key.startswith(prefix))
+        # A value that somebody else wrote in the place of one that does not change: it stays.
+        client.hset(key, feature_field("customers", "orders"), b"\x18\x63")
+    again = released.snapshot(
+        "customers", DAY_3, customers((7, 2, "Köln"), (9, 4, "Ulm")), published_at=DAY_3
+    )
+    released.release(again)
+
+    store.materialize_incremental(DAY_3 + HOUR)
+
+    rows = [{"customer_id": 7}, {"customer_id": 9}]
+    with clock.frozen(DAY_3 + HOUR):
+        found = store.get_online_features(["customers:orders", "customers:city"], rows).to_dict()
+    assert (found["orders"], found["city"]) == ([99, 4], ["Köln", "Ulm"])
+
+
+def test_keys_that_another_view_lets_expire_stay(store, online):
+    """A row's key holds the rows of all views with its keys; Feast knows of no end of theirs."""
+    store.materialize(DAY_1, DAY_1 + HOUR)
+    prefix = plan_view("shop", CUSTOMERS).key_prefix
+    record = read_live(online, "shop")["prices"].model_copy(update={"may_expire": True})
+    with online.client() as client:
+        client.hset(live_key("shop"), "prices", record.model_dump_json())
+        for key in client.scan_iter():
+            if key.startswith(prefix):
+                client.pexpire(key, 3_600_000)
+
+    store.materialize_incremental(DAY_2)
+
+    with online.client() as client:
+        assert [client.pttl(k) for k in client.scan_iter() if k.startswith(prefix)] == [-1]
+
+
+def test_the_progress_bar_ends_at_every_row(store, online, monkeypatch):
+    """Also where there is nothing to write."""
+    from feast import feature_store
+
+    bars = []
+
+    def bar(**given):
+        bars.append(real(**given, file=io.StringIO()))
+        return bars[-1]
+
+    real = feature_store.tqdm
+    monkeypatch.setattr(feature_store, "tqdm", bar)
+    for _ in range(2):
+        store.materialize(DAY_1, DAY_1 + HOUR, feature_views=["customers"])
+
+    # A bar that is closed draws no more.
+    assert [(one.n, one.total, one.disable) for one in bars] == [(2, 2, True)] * 2
 
 
 def test_the_end_date_chooses_the_release(store, online):
@@ -149,12 +211,12 @@ def test_generations_are_not_for_feast_to_write(store, online):
 
 def test_a_run_that_fails_leaves_readers_told(store, online, monkeypatch):
     """A view is incomplete until all of its rows are there (rule 21)."""
-    from exporters.feast.plugins import publication
+    from exporters.redis import snapshot
 
     def fail(*_, **__):
         raise OnlineRefused("out of memory")
 
-    monkeypatch.setattr(publication, "export_view", fail)
+    monkeypatch.setattr(snapshot, "export_view", fail)
     with pytest.raises(OnlineRefused, match="out of memory"):
         store.materialize(DAY_1, DAY_3)
 

@@ -37,6 +37,9 @@ class Status(IntEnum):
 #: The word of each status, by its number.
 WORDS: tuple[str, ...] = tuple(status.word for status in Status)
 
+#: Why an answer may have been given without the store; see `FeatureVectors.degraded`.
+REASONS = ("unreachable", "deadline", "breaker_open", "overloaded", "empty", "unreadable")
+
 
 @dataclass(frozen=True, slots=True)
 class ViewAnswer:
@@ -63,7 +66,7 @@ class FeatureVectors:
     a status of `default` says the value is a declared default or came from a declared fallback. `view_of` says which of
     `views` a feature is of, None for one that was computed on request; `types` are their contract types. `degraded`
     says why the store was not asked or did not answer in time (`unreachable`, `deadline`, `breaker_open`, `overloaded`,
-    or `empty`: it no longer holds what was promoted), None where it did answer.
+    `empty`: it no longer holds what was promoted, `unreadable`: it holds other types), None where it did answer.
     """
 
     service: str

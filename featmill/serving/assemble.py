@@ -94,7 +94,7 @@ class _LookedUp:
 
 def _looked_up(view: ReadView, asked: Asked, found: Found, moment: int) -> _LookedUp:
     at = view.time_at
-    events = decode_event_times([row[at] for row in found.rows[view.group]])
+    events = _begun(decode_event_times([row[at] for row in found.rows[view.group]]), moment)
     statuses = _statuses(events, found.bases[view.group], view.ttl, moment)
     row_of = asked.entities[view.group].row_of
     serving = found.serving
@@ -107,10 +107,18 @@ def _looked_up(view: ReadView, asked: Asked, found: Found, moment: int) -> _Look
     return _LookedUp(statuses, not statuses.strip(_SERVING), answer)
 
 
+def _begun(events: list[int | None], moment: int) -> list[int | None]:
+    """The event times without those after the moment: rule 12 knows no row before it begins."""
+    for event in events:
+        if event is not None and event > moment:
+            return [None if one is None or one > moment else one for one in events]
+    return events
+
+
 def _statuses(
     events: Sequence[int | None], bases: bytes | None, ttl: int | None, moment: int
 ) -> bytes:
-    """Rule 12: a row is visible from its event time on and shorter than its ttl."""
+    """Rule 12: a row that has begun is visible for less than its ttl."""
     if bases is None:
         if ttl is None and None not in events:
             return bytes(len(events))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from featmill.serving.answer import FeatureVectors
     from featmill.serving.health import Health
     from featmill.serving.plan import ServicePlan
+    from featmill.serving.read_counts import ReadCounts
 
 
 class AsyncFeatureReader:
@@ -71,6 +72,11 @@ class AsyncFeatureReader:
     def plans(self) -> Mapping[str, ServicePlan]:
         """The compiled services by name."""
         return self._services.plans
+
+    @property
+    def counts(self) -> ReadCounts:
+        """What was read since the reader was opened."""
+        return self._services.counts
 
     async def read(
         self,

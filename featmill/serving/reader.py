@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from featmill.serving.answer import FeatureVectors
     from featmill.serving.health import Health
     from featmill.serving.plan import ServicePlan
+    from featmill.serving.read_counts import ReadCounts
 
 
 class FeatureReader:
@@ -67,6 +68,11 @@ class FeatureReader:
     def plans(self) -> Mapping[str, ServicePlan]:
         """The compiled services by name."""
         return self._services.plans
+
+    @property
+    def counts(self) -> ReadCounts:
+        """What was read since the reader was opened."""
+        return self._services.counts
 
     def read(
         self,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from featmill.serving.asked import Asked
     from featmill.serving.assemble import Row
     from featmill.serving.plan import KeyGroup, ServicePlan
+    from featmill.serving.read_counts import ReadCounts
 
     Parts = Sequence[Part]
     Replies = list[list[Any]]
@@ -106,17 +107,20 @@ class ReadService:
     cache: RowCache | None
     clock: Callable[[], float]
     deadline: float
+    counts: ReadCounts
     problem: str | None = None
     answered: bool | None = None
     _commands: tuple[str, tuple[GroupCommands, ...]] = ("", ())
 
     @classmethod
-    def of(cls, plan: ServicePlan, pointer: Pointer, clock: Callable[[], float]) -> ReadService:
+    def of(
+        cls, plan: ServicePlan, pointer: Pointer, clock: Callable[[], float], counts: ReadCounts
+    ) -> ReadService:
         """Begin without memory."""
         policy = plan.policy
         breaker = Breaker(plan.name, policy.failures, policy.pause.total_seconds(), clock=clock)
         cache = RowCache(policy, clock=clock) if RowCache.is_wanted(policy) else None
-        return cls(plan, pointer, breaker, cache, clock, policy.deadline.total_seconds())
+        return cls(plan, pointer, breaker, cache, clock, policy.deadline.total_seconds(), counts)
 
     def commands(self, rows_project: str) -> tuple[GroupCommands, ...]:
         """The commands of each key group for the rows that serve."""
@@ -171,6 +175,7 @@ def _from_store(
         try:
             serving = pointer.serving
             if serving is None:
+                service.counts.sent(1)
                 ((reply,),) = yield (pointer.asking(router),)
                 _check_replies((reply,))
                 serving = pointer.learn(reply)
@@ -202,12 +207,14 @@ def _exchange(
     pointer = service.pointer
     if router is not None:
         trip = routed(commands, wanted, pointer, router)
+        service.counts.sent(len(trip.parts))
         replies = yield trip.parts
         for part in replies:
             _check_replies(part)
         return trip.rows(replies)
     payload = b"".join([made.of_all(stems) for made, stems in zip(commands, wanted, strict=True)])
     counts = [len(stems) for stems in wanted]
+    service.counts.sent(1)
     (flat,) = yield (Part(0, payload + pointer.version_command, sum(counts) + 1),)
     _check_replies(flat)
     version: bytes | None = flat.pop()
@@ -236,6 +243,7 @@ class _Memory:
         self._stems = [entities.stems for entities in asked.entities]
         self._rows: list[list[Row | None]] | None = None
         self._serving: Serving | None = None
+        self._hits = self._absent = 0
         self.is_enough = False
         pointer = service.pointer
         if service.cache is None or pointer.serving is None:
@@ -250,6 +258,7 @@ class _Memory:
         """The entities to read, by key group."""
         if self._rows is None or self._serving is None or self._serving.version != version:
             self._rows = None
+            self._hits = self._absent = 0
             return self._stems
         return [
             [stem for stem, row in zip(stems, rows, strict=True) if row is None]
@@ -278,39 +287,58 @@ class _Memory:
         if degraded is not None:
             return self._degraded(degraded)
         rows = cast("list[Sequence[Row]]", self._rows)
+        if self._service.cache is not None:
+            misses = sum(map(len, rows)) - self._hits - self._absent
+            self._service.counts.rows(hits=self._hits, negative_hits=self._absent, misses=misses)
         return Found(rows, [None] * len(rows), None if serving is None else serving.state)
 
     def _look(self, cache: RowCache, serving: Serving) -> None:
         self._serving = serving
-        self._rows = [
+        found = [
             cache.fresh(serving.version, group, stems) for group, stems in enumerate(self._stems)
         ]
+        self._rows = [remembered.rows for remembered in found]
+        self._absent = sum(remembered.absent for remembered in found)
+        known = sum(len(rows) - rows.count(None) for rows in self._rows)
+        self._hits = known - self._absent
 
     def _degraded(self, reason: str) -> Found:
         """What memory holds: as it was where it is recent, else stale; and nothing of the rest."""
         cache, groups = self._service.cache, self._service.plan.groups
         remembered = None if cache is None else cache.serving
         if cache is None or remembered is None:
+            if cache is not None:
+                self._service.counts.rows(misses=sum(map(len, self._stems)))
             rows: list[list[Row]] = [
                 [(None,) * len(group.fields)] * len(stems) for group, stems in self._each()
             ]
             return Found(list(rows), [_UNKNOWN * len(stems) for stems in self._stems], None, reason)
-        found = Found([], [], remembered.state, reason)
+        found: list[Sequence[Row]] = []
+        bases: list[bytes] = []
+        absent = 0
         for number, stems in enumerate(self._stems):
             nothing = (None,) * len(groups[number].fields)
-            fresh = cache.fresh(remembered.version, number, stems)
+            fresh, known_absent = cache.fresh(remembered.version, number, stems)
             stale = cache.stale(number, stems)
+            absent += known_absent
             either = [
                 new if new is not None else old for new, old in zip(fresh, stale, strict=True)
             ]
-            found.rows.append([nothing if row is None else row for row in either])
-            found.bases.append(
+            found.append([nothing if row is None else row for row in either])
+            bases.append(
                 b"".join(
                     _FRESH if new is not None else _UNKNOWN if old is None else _STALE
                     for new, old in zip(fresh, stale, strict=True)
                 )
             )
-        return found
+        together = b"".join(bases)
+        self._service.counts.rows(
+            hits=together.count(_FRESH) - absent,
+            negative_hits=absent,
+            misses=together.count(_UNKNOWN),
+            stale=together.count(_STALE),
+        )
+        return Found(found, list(bases), remembered.state, reason)
 
     def _each(self) -> Iterator[tuple[KeyGroup, list[bytes]]]:
         return zip(self._service.plan.groups, self._stems, strict=True)

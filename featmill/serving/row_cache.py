@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import time
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cachetools import LRUCache
 
@@ -21,7 +21,21 @@ if TYPE_CHECKING:
     from featmill.online.serving_state import Serving
     from featmill.serving.assemble import Row
 
-    Entry = tuple[Row, float, float]
+
+class _Kept(NamedTuple):
+    """A row, until when it is answered as it was and until when as stale, and whether the entity is there at all."""
+
+    row: Row
+    fresh_until: float
+    stale_until: float
+    is_there: bool
+
+
+class Remembered(NamedTuple):
+    """The rows of some entities, None for those not known; `absent` of the rows say that there is no such entity."""
+
+    rows: list[Row | None]
+    absent: int
 
 
 class RowCache:
@@ -36,7 +50,7 @@ class RowCache:
         self._jitter = policy.jitter
         self._clock = clock
         self._lock = Lock()
-        self._rows: LRUCache[tuple[int, bytes], Entry] = LRUCache(max(1, policy.entities))
+        self._rows: LRUCache[tuple[int, bytes], _Kept] = LRUCache(max(1, policy.entities))
         self.serving: Serving | None = None
 
     @staticmethod
@@ -47,21 +61,23 @@ class RowCache:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def fresh(self, version: bytes, group: int, stems: Sequence[bytes]) -> list[Row | None]:
+    def fresh(self, version: bytes, group: int, stems: Sequence[bytes]) -> Remembered:
         """The row of each entity that was read recently enough to be answered as it was."""
         now = self._clock()
         with self._lock:
             if self.serving is None or version != self.serving.version:
-                return [None] * len(stems)
-            entries = [self._rows.get((group, stem)) for stem in stems]
-        return [None if entry is None or now >= entry[1] else entry[0] for entry in entries]
+                return Remembered([None] * len(stems), 0)
+            found = [self._rows.get((group, stem)) for stem in stems]
+        kept = [one if one is not None and now < one.fresh_until else None for one in found]
+        absent = sum(one is not None and not one.is_there for one in kept)
+        return Remembered([None if one is None else one.row for one in kept], absent)
 
     def stale(self, group: int, stems: Sequence[bytes]) -> list[Row | None]:
         """The row of each entity that was there not too long ago."""
         now = self._clock()
         with self._lock:
-            entries = [self._rows.get((group, stem)) for stem in stems]
-        return [None if entry is None or now >= entry[2] else entry[0] for entry in entries]
+            found = [self._rows.get((group, stem)) for stem in stems]
+        return [None if one is None or now >= one.stale_until else one.row for one in found]
 
     def keep(
         self, serving: Serving, group: int, stems: Sequence[bytes], rows: Sequence[tuple[Row, bool]]
@@ -75,11 +91,8 @@ class RowCache:
             for stem, (row, is_there) in zip(stems, rows, strict=True):
                 fresh = self._varied(self._fresh if is_there else self._negative)
                 # That an entity was not there is no value to fall back on.
-                self._rows[group, stem] = (
-                    row,
-                    now + fresh,
-                    now + (self._stale if is_there else 0.0),
-                )
+                stale = self._stale if is_there else 0.0
+                self._rows[group, stem] = _Kept(row, now + fresh, now + stale, is_there)
 
     def _varied(self, seconds: float) -> float:
         """Rows read together must not expire together, or their readers come all at once."""

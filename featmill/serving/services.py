@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from featmill.errors import RequestError
 from featmill.serving.health import Health
 from featmill.serving.plan import ServicePlan, is_served_online
+from featmill.serving.read_counts import ReadCounts
 from featmill.serving.reading import Pointer, ReadService
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ class Services:
         self.plans: Mapping[str, ServicePlan] = {plan.name: plan for plan in plans}
         self.pointers = {plan.project: Pointer(plan.project) for plan in plans}
         self.problem: str | None = None
+        self.counts = ReadCounts()
         self._services = {
-            plan.name: ReadService.of(plan, self.pointers[plan.project], time.monotonic)
+            plan.name: ReadService.of(
+                plan, self.pointers[plan.project], time.monotonic, self.counts
+            )
             for plan in plans
         }
 

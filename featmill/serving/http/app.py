@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
     from featmill.contract.types import FeatureType
     from featmill.serving.api_keys import ApiKey
+    from featmill.serving.http.meters import Meters
     from featmill.serving.http.served_services import OfferedService
     from featmill.serving.http.server_parts import ServerParts
 
@@ -141,20 +143,21 @@ class _Others:
 
     def starlette(self) -> Starlette:
         """The routes as an application."""
-        return Starlette(
-            routes=[
-                Route("/", self._noted(self.status_page), methods=["GET"]),
-                # In front of the framework; here so that other methods are refused as they should be.
-                Route("/features", self._noted(self.openapi), methods=["POST"]),
-                Route("/healthz", self._noted(self.healthz), methods=["GET"]),
-                Route("/metrics", self._noted(self.metrics), methods=["GET"]),
-                Route("/openapi.json", self._noted(self.openapi), methods=["GET"]),
-                Route("/readyz", self._noted(self.readyz), methods=["GET"]),
-                Route("/services", self._noted(self.services), methods=["GET"]),
-                Route("/services/{name}", self._noted(self.service), methods=["GET"]),
-            ],
-            exception_handlers={HTTPException: self._no_route},
-        )
+        routes = [
+            Route("/", self._noted(self.status_page), methods=["GET"]),
+            # In front of the framework; here so that other methods are refused as they should be.
+            Route("/features", self._noted(self.openapi), methods=["POST"]),
+            Route("/healthz", self._noted(self.healthz), methods=["GET"]),
+            Route("/openapi.json", self._noted(self.openapi), methods=["GET"]),
+            Route("/readyz", self._noted(self.readyz), methods=["GET"]),
+            Route("/services", self._noted(self.services), methods=["GET"]),
+            Route("/services/{name}", self._noted(self.service), methods=["GET"]),
+        ]
+        meters = self._parts.meters
+        if meters is not None:
+            answer = self._noted(partial(self.metrics, meters))
+            routes.append(Route("/metrics", answer, methods=["GET"]))
+        return Starlette(routes=routes, exception_handlers={HTTPException: self._no_route})
 
     async def healthz(self, _request: Request) -> Response:
         """The process lives."""
@@ -184,17 +187,16 @@ class _Others:
         require(key, found)
         return _json(described(found))
 
-    async def metrics(self, request: Request) -> Response:
+    async def metrics(self, meters: Meters, request: Request) -> Response:
         """What Prometheus reads."""
         require_everything(self._admitted(request))
-        text = self._parts.meters.text(await ages(self._parts))
+        text = meters.text(await ages(self._parts))
         return Response(text, headers={"content-type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def status_page(self, request: Request) -> Response:
         """The page for people."""
         visible = self._visible(self._admitted(request))
-        page = await status_page(self._parts, visible, self._parts.meters.requests())
-        return HTMLResponse(page)
+        return HTMLResponse(await status_page(self._parts, visible))
 
     def _admitted(self, request: Request) -> ApiKey | None:
         return self._parts.access.admit(dict(request.scope["headers"]))
@@ -238,7 +240,8 @@ class _Others:
 
     def _log(self, request: Request, status: int, request_id: bytes, started: float) -> None:
         route = getattr(request.scope.get("route"), "path", "")
-        self._parts.meters.ended(route, status)
+        if self._parts.meters is not None:
+            self._parts.meters.ended(route, status)
         if self._parts.options.access_log:
             self._parts.log.info(
                 "request",

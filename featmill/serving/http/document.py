@@ -49,6 +49,7 @@ _DEGRADED = {
 def document(services: Mapping[str, OfferedService], options: ServeOptions) -> dict[str, Any]:
     """The OpenAPI 3.1 document of a server of these services."""
     security: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}] if options.auth else []
+    metrics = _text("What Prometheus reads", "text/plain", _keyed(options.auth, 403))
     return {
         "openapi": "3.1.0",
         "info": {
@@ -62,9 +63,7 @@ def document(services: Mapping[str, OfferedService], options: ServeOptions) -> d
             "/services/{name}": {"get": _service(options.auth)},
             "/healthz": {"get": _get("Whether the process lives", "Alive", ()) | _OPEN},
             "/readyz": {"get": _readyz() | _OPEN},
-            "/metrics": {
-                "get": _text("What Prometheus reads", "text/plain", _keyed(options.auth, 403))
-            },
+            **({"/metrics": {"get": metrics}} if options.metrics else {}),
             "/": {"get": _text("The status page", "text/html", _keyed(options.auth))},
         },
         "components": {

@@ -151,7 +151,7 @@ class FeaturesRoute:
     ) -> Reply:
         status = error.status if isinstance(error, RequestRefused) else 422
         extra = error.headers if isinstance(error, RequestRefused) else ()
-        if self.options.metrics:
+        if self._parts.meters is not None:
             self._parts.meters.ended("/features", status, seen.service)
         if self.options.access_log:
             self._log(request_id, seen, started, status)
@@ -159,7 +159,7 @@ class FeaturesRoute:
         return Reply(status, [_JSON_HEADER, (b"x-request-id", request_id), *extra], body)
 
     def _note(self, request_id: bytes, seen: _Seen, started: float) -> None:
-        if self.options.metrics and seen.answer is not None:
+        if self._parts.meters is not None and seen.answer is not None:
             self._parts.meters.answered(seen.answer, time.perf_counter() - started)
         if self.options.access_log:
             self._log(request_id, seen, started, 200)

@@ -15,12 +15,14 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from featmill.serving.answer import WORDS
+from featmill.serving.answer import REASONS, WORDS
+from featmill.serving.read_counts import COUNTED
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from featmill.serving.answer import FeatureVectors
+    from featmill.serving.read_counts import ReadCounts
 
 FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _BUCKETS = (
@@ -32,9 +34,12 @@ Ages = Iterable[tuple[str, float]]
 
 
 class Meters:
-    """The counters of one server; of `services` the labels are made beforehand."""
+    """The counters of one server: of `services`, and of what its reader says in `counts`.
 
-    def __init__(self, services: Iterable[str]) -> None:
+    Labels are made beforehand where they are known, for a counter that first appears with its first event hides it.
+    """
+
+    def __init__(self, services: Iterable[str], counts: ReadCounts) -> None:
         self._registry = registry = CollectorRegistry()
         self._requests = Counter(
             "featmill_requests",
@@ -61,29 +66,35 @@ class Meters:
             ("service", "reason"),
             registry=registry,
         )
-        self._reader = Counter(
+        reader = Counter(
             "featmill_reader",
-            "Rows from the cache and round trips to the store",
+            "Rows by what the memory of services that have one knew, and round trips to the store",
             ("what",),
             registry=registry,
         )
+        self._counts = counts
+        self._counted = (0,) * len(COUNTED)
+        self._reader = tuple(reader.labels(what) for what in COUNTED)
         self._logged = Counter(
             "featmill_served_log", "Answers for the served log", ("result",), registry=registry
         )
         self._of = {name: _OfService(self, name) for name in services}
 
     def answered(self, answer: FeatureVectors, seconds: float) -> None:
-        """Count an answer."""
+        """Count an answer, and what the reader did meanwhile."""
         self._of[answer.service].answered(answer, seconds)
+        self.read()
 
     def ended(self, route: str, status: int, service: str = "") -> None:
         """Count a request that got no features; `service` and `route` only where they are ours."""
         self._requests.labels(route, service, str(status)).inc()
 
-    def read(self, what: str, times: int) -> None:
-        """Count what the reader did."""
-        if times > 0:
-            self._reader.labels(what).inc(times)
+    def read(self) -> None:
+        """Take over what the reader has counted."""
+        before, self._counted = self._counted, self._counts.all()
+        for counter, was, now in zip(self._reader, before, self._counted, strict=True):
+            if now != was:
+                counter.inc(now - was)
 
     def logged(self, result: str, times: int = 1) -> None:
         """Count what became of answers for the served log."""
@@ -102,8 +113,9 @@ class Meters:
     def text(self, ages: Ages) -> bytes:
         """Everything, as Prometheus reads it."""
         registry = CollectorRegistry()
-        registry.register(_AgesCollector(ages))
-        return generate_latest(self._all()) + generate_latest(registry)
+        registry.register(_Told(self._all().collect()))
+        registry.register(_Told([_ages(ages)]))
+        return generate_latest(registry)
 
     def _all(self) -> CollectorRegistry:
         if FOLDER_VARIABLE not in os.environ:
@@ -112,28 +124,26 @@ class Meters:
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return registry
 
-    def _bound(self, name: str) -> tuple[Counter, Histogram, Counter, tuple[Counter, ...]]:
+    def _bound(
+        self, name: str
+    ) -> tuple[Counter, Histogram, Counter, tuple[Counter, ...], dict[str, Counter]]:
         return (
             self._requests.labels("/features", name, "200"),
             self._seconds.labels(name),
             self._entities.labels(name),
             tuple(self._values.labels(name, word) for word in WORDS),
+            {reason: self._degraded.labels(name, reason) for reason in REASONS},
         )
-
-    def count_degraded(self, service: str, reason: str) -> None:
-        """Count an answer that the store had no part in."""
-        self._degraded.labels(service, reason).inc()
 
 
 class _OfService:
     """The counters of one service: looking a label up costs more than counting."""
 
-    __slots__ = ("_entities", "_meters", "_requests", "_seconds", "_values")
+    __slots__ = ("_degraded", "_entities", "_requests", "_seconds", "_values")
 
     def __init__(self, meters: Meters, name: str) -> None:
-        self._meters = meters
         bound = meters._bound(name)
-        self._requests, self._seconds, self._entities, self._values = bound
+        self._requests, self._seconds, self._entities, self._values, self._degraded = bound
 
     def answered(self, answer: FeatureVectors, seconds: float) -> None:
         self._requests.inc()
@@ -149,20 +159,27 @@ class _OfService:
                 counter.inc(found)
                 left -= found
         if answer.degraded is not None:
-            self._meters.count_degraded(answer.service, answer.degraded)
+            self._degraded[answer.degraded].inc()
 
 
-class _AgesCollector(Collector):
-    def __init__(self, ages: Ages) -> None:
-        self._ages = ages
+class _Told(Collector):
+    """Of some families those that have a sample."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = [family for family in families if family.samples]
 
     def collect(self) -> Iterable[Metric]:
-        """How old what serves is, worked out when asked."""
-        gauge = GaugeMetricFamily(
-            "featmill_snapshot_age_seconds",
-            "Seconds since the as_of of the release that serves",
-            labels=("project",),
-        )
-        for project, seconds in self._ages:
-            gauge.add_metric((project,), seconds)
-        yield gauge
+        """The families."""
+        return self._families
+
+
+def _ages(ages: Ages) -> GaugeMetricFamily:
+    """How old what serves is, worked out when asked."""
+    gauge = GaugeMetricFamily(
+        "featmill_snapshot_age_seconds",
+        "Seconds since the as_of of the release that serves",
+        labels=("project",),
+    )
+    for project, seconds in ages:
+        gauge.add_metric((project,), seconds)
+    return gauge

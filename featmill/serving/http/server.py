@@ -92,7 +92,7 @@ def features_app(
         reader = await AsyncFeatureReader.open(declared, target)
         log = request_log.request_log()
         services = offered_services(declared, reader.plans)
-        meters = Meters(services)
+        meters = Meters(services, reader.counts) if options.metrics else None
         keys = ApiKeys(settings.api_keys) if options.auth else None
         return ServerParts(
             options=options,
@@ -119,11 +119,15 @@ def online_target(settings: Settings) -> OnlineTarget:
     return EmbeddedServer(settings.online_dir).target
 
 
-def _served_log(options: ServeOptions, settings: Settings, meters: Meters) -> ServedLog | None:
+def _served_log(
+    options: ServeOptions, settings: Settings, meters: Meters | None
+) -> ServedLog | None:
     if options.log_share == 0:
         return None
     folder = settings.served_log
     secret = secret_of(settings.served_secret)
+    if meters is None:
+        return ServedLog(folder, secret, options.log_share)
     return ServedLog(folder, secret, options.log_share, meters.logged)
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class ServerParts:
-    """The parts of one server; `served` and `traces` are None where they are not asked for.
+    """The parts of one server; `meters`, `served` and `traces` are None where they are not asked for.
 
     `is_stopping` is set by the signal that ends the server: it is not ready any more, and finishes what it began.
     """
@@ -35,8 +35,8 @@ class ServerParts:
     reader: AsyncFeatureReader
     probe: StoreProbe
     access: Access
-    meters: Meters
     log: FilteringBoundLogger
+    meters: Meters | None = None
     traces: Traces | None = None
     served: ServedLog | None = None
     is_stopping: bool = False

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _SECONDS = 5
 _SERVING = ("project", "release", "features as of", "age", "promoted", "mode", "state", "snapshots")
+_SERVICES = ("service", "keys", "request fields", "features", "views")
+#: On a narrow screen a row is a block of lines, each with its heading; on a wide one only these cells may be broken.
+_LONG = frozenset({"release", "snapshots", "keys", "request fields", "views"})
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2733; --faint: #5d6b7a; --line: #d9e0e7; --ground: #fbfcfd; --card: #fff;
   --good: #17764a; --bad: #a4341c; }
@@ -28,15 +31,22 @@ p { margin: .25rem 0; color: var(--faint); }
 .word { font-weight: 600; } .ready { color: var(--good); } .other { color: var(--bad); }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; }
 table { border-collapse: collapse; width: 100%; } th, td { padding: .45rem .8rem; text-align: left; white-space: nowrap;
-  border-bottom: 1px solid var(--line); } tr:last-child td { border-bottom: 0; }
+  vertical-align: top; border-bottom: 1px solid var(--line); } tr:last-child td { border-bottom: 0; }
 th { color: var(--faint); font-weight: 500; font-size: .85rem; } td { font-variant-numeric: tabular-nums; }
+td.long { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
+@media (max-width: 60rem) { tr:first-child { display: none; } tr, td { display: block; }
+  tr { padding: .5rem 0; border-bottom: 1px solid var(--line); } tr:last-child { border-bottom: 0; }
+  td { border: 0; padding: .1rem .8rem .1rem 8.5rem; text-indent: -7.7rem; white-space: normal;
+    overflow-wrap: anywhere; }
+  td:empty { display: none; }
+  td::before { content: attr(data-of); display: inline-block; width: 7.7rem; text-indent: 0; color: var(--faint);
+    font-size: .85rem; } }
 """
 
 
-async def status_page(
-    parts: ServerParts, services: Mapping[str, OfferedService], counts: Mapping[str, int]
-) -> str:
+async def status_page(parts: ServerParts, services: Mapping[str, OfferedService]) -> str:
     """The page; only these services are on it."""
+    counts = None if parts.meters is None else parts.meters.requests()
     is_ready, said = await readiness(parts)
     now, colour = parts.moment(), "ready" if is_ready else "other"
     fixed = "" if parts.options.as_of is None else " (the clock is fixed there: --as-of)"
@@ -50,8 +60,8 @@ async def status_page(
 <h2>What serves</h2>
 {_table(_SERVING, _serving(said["serving"], now))}
 <h2>Services</h2>
-{_table(("service", "keys", "request fields", "features", "views", "answers"), _services(services, counts))}
-<p><a href="/openapi.json">openapi.json</a> · <a href="/services">services</a> · <a href="/metrics">metrics</a></p>
+{_table((*_SERVICES, *(() if counts is None else ("answers",))), _services(services, counts))}
+<p>{_links(("openapi.json", "services", *(() if counts is None else ("metrics",))))}</p>
 </body></html>
 """
 
@@ -78,7 +88,7 @@ def _serving(
 
 
 def _services(
-    services: Mapping[str, OfferedService], counts: Mapping[str, int]
+    services: Mapping[str, OfferedService], counts: Mapping[str, int] | None
 ) -> Iterable[tuple[str, ...]]:
     for name, service in services.items():
         yield (
@@ -87,7 +97,7 @@ def _services(
             ", ".join(service.request),
             f"{len(service.features):,}",
             ", ".join(service.views),
-            f"{counts.get(name, 0):,}",
+            *(() if counts is None else (f"{counts.get(name, 0):,}",)),
         )
 
 
@@ -97,10 +107,17 @@ def _since_start(parts: ServerParts) -> timedelta:
 
 def _table(headings: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join(
-        f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows
-    )
+    body = "".join(f"<tr>{''.join(map(_cell, headings, row))}</tr>" for row in rows)
     return f'<div class="scroll"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _cell(heading: str, text: str) -> str:
+    kind = ' class="long"' if heading in _LONG else ""
+    return f'<td data-of="{heading}"{kind}>{escape(text)}</td>'
+
+
+def _links(names: Iterable[str]) -> str:
+    return " · ".join(f'<a href="/{name}">{name}</a>' for name in names)
 
 
 def _moment(moment: datetime) -> str:

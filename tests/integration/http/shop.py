@@ -71,6 +71,12 @@ def service(name, *refs, **more):
     return FeatureService(name=name, features=tuple(found), **(told | more))
 
 
+REMEMBERING = ServingPolicy(
+    deadline=timedelta(seconds=2),
+    failures=1_000,
+    cache_ttl=timedelta(minutes=1),
+    negative_ttl=timedelta(minutes=1),
+)
 SERVICES = (
     service("churn", "clicks:count_7d", "clicks:city", "orders:total"),
     service(
@@ -87,6 +93,7 @@ SERVICES = (
     ),
     service("typed", *(f"typed:{name}" for name in TYPES)),
     service("visits", "visits:pages"),
+    service("remembered", "orders:total", policy=REMEMBERING),
     service(
         "careful",
         "clicks:count_7d",

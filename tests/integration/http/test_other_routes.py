@@ -56,7 +56,7 @@ def test_the_page_shows_services_what_serves_and_its_age(client):
     page = client.get("/")
 
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert "<td>churn</td>" in page.text
+    assert '<td data-of="service">churn</td>' in page.text
     assert "1 d" in page.text
     assert "2026-03-03 12:00:00 UTC" in page.text
     assert "the clock is fixed" in page.text
@@ -87,6 +87,60 @@ def test_metrics_count_requests_entities_and_values_by_status(shop):
     assert of("featmill_values_total", service="churn", status="expired") == 1
     assert of("featmill_request_seconds_count", service="churn") == 1
     assert of("featmill_snapshot_age_seconds", project="shop") == 86_400
+
+
+def test_metrics_count_what_the_memory_knew_and_what_the_store_was_asked(shop):
+    with shop.client() as client:
+        before = samples(client)
+        # User 4 is nowhere; the second time nothing is asked of the store but whether it still serves the same.
+        asked(client, "remembered", {"user_id": [1, 3, 4]})
+        asked(client, "remembered", {"user_id": [1, 3, 4, 2]})
+        asked(client, "churn", {"user_id": [1]})
+        found = samples(client)
+
+    counted = {
+        what: found[f'featmill_reader_total{{what="{what}"}}']
+        - before[f'featmill_reader_total{{what="{what}"}}']
+        for what in ("hit", "negative_hit", "miss", "stale", "round_trip")
+    }
+    assert counted == {"hit": 2, "negative_hit": 1, "miss": 4, "stale": 0, "round_trip": 3}
+
+
+def test_no_family_of_metrics_is_empty(shop):
+    with shop.client() as client:
+        fresh = client.get("/metrics").text
+        asked(client, "churn", {"user_id": 1})
+        used = client.get("/metrics").text
+
+    for text in (fresh, used):
+        families = set(re.findall(r"^# TYPE (\S+) ", text, re.MULTILINE))
+        told = {
+            re.sub(r"(_bucket|_count|_sum)$", "", name)
+            for name in re.findall(r"^(\w+)[ {]", text, re.MULTILINE)
+        }
+        assert families == told
+    assert "featmill_served_log" not in used
+    # There before its first event, so that the event is an increase.
+    assert 'featmill_degraded_total{reason="deadline",service="churn"} 0.0' in fresh
+
+
+def test_without_metrics_nothing_is_counted_and_nothing_is_there(shop, monkeypatch):
+    made = []
+    monkeypatch.setattr("featmill.serving.http.server.Meters", lambda *given: made.append(given))
+    with shop.client(metrics=False, log_share=1.0) as client:
+        asked(client, "churn", {"user_id": 1})
+        answer = client.get("/metrics")
+        page = client.get("/").text
+        paths = client.get("/openapi.json").json()["paths"]
+
+    assert (answer.status_code, answer.json()["field"]) == (404, "path")
+    assert made == []
+    assert '<td data-of="service">churn</td>' in page
+    assert "metrics" not in page
+    assert "answers" not in page
+    assert "/metrics" not in paths
+    for file in (shop.settings.served_log / "churn").glob("*.parquet"):
+        file.unlink()
 
 
 def test_no_key_is_in_metrics(shop):

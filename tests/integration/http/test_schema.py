@@ -77,6 +77,6 @@ def test_a_form_of_each_service_is_in_the_document(client):
     body = paths["/features"]["post"]["requestBody"]["content"]["application/json"]["schema"]
 
     forms = {form["title"]: form for form in body["oneOf"]}
-    assert set(forms) == {"churn", "priced", "typed", "visits", "careful"}
+    assert set(forms) == {"churn", "priced", "typed", "visits", "remembered", "careful"}
     assert forms["priced"]["required"] == ["service", "keys", "request"]
     assert forms["typed"]["properties"]["keys"]["required"] == ["at", "code"]

@@ -214,6 +214,25 @@ def test_only_what_is_not_cached_is_read(opened, server):
     assert values(answer)["visits"] == [60, 5, 60, None]
 
 
+def test_what_memory_knew_is_counted(opened, server):
+    """Of each row one thing, whatever came of the request."""
+    reading = opened(
+        cache_ttl=SECOND / 5, negative_ttl=60 * SECOND, stale_for=60 * SECOND, pause=60 * SECOND
+    )
+    counts = reading.reader.counts
+    assert counts.all() == (0, 0, 0, 0, 0)
+    reading.read([1, 3])
+    assert (counts.misses, counts.round_trips) == (2, 1)
+    reading.read([1, 3])
+    assert (counts.hits, counts.negative_hits, counts.misses) == (1, 1, 2)
+    time.sleep(0.25)
+    with server.frozen():
+        assert reading.read([1, 2, 3]).degraded == "deadline"
+
+    # User 1 was remembered too long ago, user 2 never, and that 3 is not there is still known.
+    assert counts.all()[:4] == (1, 2, 3, 1)
+
+
 @pytest.mark.parametrize("users", [[1], [1, 3]], ids=["all cached", "one is not"])
 def test_a_promotion_ends_what_is_cached(opened, users):
     """Rule 21: at the next trip to the store; where every row is in memory, within a fraction of a second."""

@@ -61,7 +61,7 @@ def keep(cache, version=b"1.1", **rows):
 
 
 def fresh(cache, *stems, version=b"1.1", group=0):
-    return cache.fresh(version, group, [stem.encode() for stem in stems])
+    return cache.fresh(version, group, [stem.encode() for stem in stems]).rows
 
 
 def stale(cache, *stems):
@@ -86,6 +86,7 @@ def test_that_nothing_was_there_is_remembered_for_a_time_of_its_own(cached, cloc
     assert stale(cache, "a") == [None]
     clock.now += 2
     assert fresh(cache, "a") == [NONE]
+    assert cache.fresh(b"1.1", 0, [b"a", b"b"]).absent == 1
     clock.now += 1
     assert fresh(cache, "a") == [None]
 

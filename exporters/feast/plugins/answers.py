@@ -57,12 +57,10 @@ class ViewAnswer:
     def of(
         cls, view: FeatureView, names: Sequence[str], replies: Sequence[Reply], now: datetime
     ) -> ViewAnswer:
-        """Rule 12: a row serves until its event time and the view's ttl, that moment not included."""
+        """Rule 12: a row serves from its event time until the end of the view's ttl, that moment not included."""
         moment, ttl = (now - _EPOCH) // _MICROSECOND, ttl_us(view)
-        if ttl is None:
-            statuses = bytes(NOT_FOUND if reply[-1] is None else PRESENT for reply in replies)
-        else:
-            statuses = bytes(_status(reply[-1], moment - ttl) for reply in replies)
+        oldest = None if ttl is None else moment - ttl
+        statuses = bytes(_status(reply[-1], moment, oldest) for reply in replies)
         return cls(view, names, replies, statuses)
 
     def append_to(self, response: GetOnlineFeaturesResponse, *, full_feature_names: bool) -> None:
@@ -137,11 +135,11 @@ def _listed(prefix: str, names: tuple[str, ...]) -> bytes:
     return _field(_FIRST, _field(_FIRST, listed))
 
 
-def _status(time: bytes | None, oldest: int) -> int:
+def _status(time: bytes | None, now: int, oldest: int | None) -> int:
     moment = event_time(time)
-    if moment is None:
+    if moment is None or moment > now:
         return NOT_FOUND
-    return OUTSIDE_MAX_AGE if moment <= oldest else PRESENT
+    return OUTSIDE_MAX_AGE if oldest is not None and moment <= oldest else PRESENT
 
 
 def _field(tag: bytes, data: bytes) -> bytes:

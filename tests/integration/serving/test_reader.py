@@ -87,6 +87,26 @@ def test_as_of_is_the_clocks_where_none_is_given(users, read):
     assert (answer.as_of, answer.to_dict()["ages"]) == (NOON + 3 * HOUR, {"users": [10_800.0]})
 
 
+@pytest.mark.parametrize("ttl", [None, HOUR])
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("before", [timedelta(0), MICROSECOND, 2 * HOUR])
+def test_a_row_is_served_from_its_event_time_on(store, read, before, rows, ttl):
+    """Rule 12: a row from the future is not there yet, with or without a ttl and a default."""
+    table = with_ttl(with_defaults(USERS, city="nowhere"), ttl)
+    stored = Stored(store, [table], [service("users:visits", "users:city")])
+    stored.put(table, *((n, NOON, 5, "Bonn", 0.5) for n in range(rows)))
+    stored.serve()
+
+    answer = read(stored, {"user_id": list(range(rows))}, as_of=NOON - before)
+
+    if before:
+        assert values(answer) == {"visits": [None] * rows, "city": ["nowhere"] * rows}
+        assert words(answer) == {"visits": ["missing"] * rows, "city": ["default"] * rows}
+        assert answer.to_dict()["ages"] == {"users": [None] * rows}
+    else:
+        assert words(answer) == {"visits": ["ok"] * rows, "city": ["ok"] * rows}
+
+
 @pytest.mark.parametrize("after", [timedelta(0), HOUR - MICROSECOND, HOUR, HOUR + MICROSECOND])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_row_is_served_until_its_ttl_and_not_at_it(store, read, after, rows):

@@ -18,8 +18,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 TTL = timedelta(hours=1)
 PRESENT, NULL_VALUE, NOT_FOUND, OUTSIDE_MAX_AGE = 1, 2, 3, 4
 VALUES = st.none() | st.just(b"") | st.text(max_size=200)
-#: Often the very end of the ttl, and the microseconds beside it.
-EDGES = [TTL + timedelta(microseconds=n) for n in (-1, 0, 1)]
+#: Often the very beginning and end of a row, and the microseconds beside them.
+EDGES = [length + timedelta(microseconds=n) for length in (timedelta(0), TTL) for n in (-1, 0, 1)]
 AGES = (
     st.none()
     | st.sampled_from(EDGES)
@@ -71,7 +71,7 @@ def test_the_message_is_what_feast_s_own_objects_make(rows, full):
     for place, vector in enumerate(response.results):
         for n, row in enumerate(rows):
             value, age = row[place], row[2]
-            serves = age is not None and age < TTL
+            serves = age is not None and timedelta(0) <= age < TTL
             wanted = Value(string_val=value) if serves and isinstance(value, str) else Value()
             assert vector.values[n] == wanted
             assert vector.statuses[n] == status(value, age)
@@ -80,7 +80,7 @@ def test_the_message_is_what_feast_s_own_objects_make(rows, full):
 
 
 def status(value, age):
-    if age is None:
+    if age is None or age < timedelta(0):
         return NOT_FOUND
     if age >= TTL:
         return OUTSIDE_MAX_AGE
@@ -91,6 +91,13 @@ def test_without_a_ttl_nothing_expires():
     for ttl in (None, timedelta(0)):
         response = answered([[stored("x"), None, time(timedelta(days=9_000))]], ttl=ttl)
         assert [list(v.statuses) for v in response.results] == [[PRESENT], [NOT_FOUND]]
+
+
+def test_without_a_ttl_a_row_begins_at_its_event_time_too():
+    """Rule 12."""
+    for age, wanted in ((timedelta(microseconds=-1), NOT_FOUND), (timedelta(0), PRESENT)):
+        response = answered([[stored("x"), stored("y"), time(age)]], ttl=None)
+        assert [list(v.statuses) for v in response.results] == [[wanted], [wanted]]
 
 
 def test_no_rows_are_an_answer_too():

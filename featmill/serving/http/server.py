@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import shutil
@@ -53,7 +54,7 @@ def run(options: ServeOptions) -> None:
     serve_options.check(options)
     with _listening(options) as listening, _shared_metrics(options):
         os.environ[serve_options.VARIABLE] = options.model_dump_json()
-        config = _configuration(options)
+        config = configuration(options)
         if options.workers == 1:
             _run_here(config, listening)
         else:
@@ -78,6 +79,8 @@ def worker_app() -> FeaturesApp:
     app = features_app(options, load_settings(options.project_dir))
     # What was imported lives as long as the worker: no collection need look at it again.
     gc.freeze()
+    # But for the last one: what it does not find when the interpreter ends, libraries report as leaked.
+    atexit.register(gc.unfreeze)
     return app
 
 
@@ -131,10 +134,14 @@ def _served_log(
     return ServedLog(folder, secret, options.log_share, meters.logged)
 
 
-def _configuration(options: ServeOptions) -> uvicorn.Config:
+def configuration(options: ServeOptions, app: FeaturesApp | None = None) -> uvicorn.Config:
+    """How uvicorn is run, whether each worker makes its application or one is given.
+
+    Nothing may be wrapped around the application: what is not a `FeaturesApp` has no short way.
+    """
     return uvicorn.Config(
-        _FACTORY,
-        factory=True,
+        app or _FACTORY,
+        factory=app is None,
         loop="uvloop",
         http=FeaturesProtocol,
         ws="none",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 import threading
 import time
@@ -24,8 +23,7 @@ from featmill.contract.catalog import (
 )
 from featmill.contract.types import parse_type
 from featmill.serving.http.options import ServeOptions
-from featmill.serving.http.server import features_app
-from featmill.serving.http.wire import FeaturesProtocol
+from featmill.serving.http.server import configuration, features_app
 from tests.integration.serving.chain import Chain, day
 from tests.unit.online.tables import feature_table
 
@@ -152,23 +150,16 @@ class Shop(Chain):
     @contextmanager
     def client(self, **more):
         """A client of a server that runs meanwhile."""
-        app = features_app(self.options(**more), self.settings, self.catalog)
-        with running(app) as url, httpx.Client(base_url=url, timeout=20) as client:
+        options = self.options(**more)
+        app = features_app(options, self.settings, self.catalog)
+        with running(options, app) as url, httpx.Client(base_url=url, timeout=20) as client:
             yield client
 
 
 @contextmanager
-def running(app):
-    """An application behind real HTTP on a free port of loopback; its URL."""
-    config = uvicorn.Config(
-        app,
-        loop="uvloop",
-        http=FeaturesProtocol,
-        lifespan="on",
-        log_level=logging.ERROR,
-        access_log=False,
-        timeout_graceful_shutdown=5,
-    )
+def running(options, app):
+    """An application behind real HTTP on a free port of loopback, as `featmill serve` runs it; its URL."""
+    config = configuration(options, app)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)

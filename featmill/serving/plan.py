@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from featmill.errors import UsageError
+from featmill.errors import ContractError, UsageError
 from featmill.online.columns import ColumnsDecoder
 from featmill.online.one_value import value_decoder
 from featmill.online.plan import KEY_WIDTHS, plan_view
@@ -115,7 +115,7 @@ class ServicePlan:
 
         Raises:
             UsageError: there is no such service or feature, a table of it is not online, or it spans tenants.
-            ContractError: a join key's type cannot be a key online, or two views disagree about one.
+            ContractError: a join key's type cannot be a key online, or a feature is called like a join key.
         """
         service = catalog.service(name)
         refs = _refs(service)
@@ -126,6 +126,7 @@ class ServicePlan:
         stored = _stored(service, refs, tables, layout)
         answered, computed = stored[: len(service.features)], service.request_features
         keys = _request_keys(tables)
+        _check_names(service, keys, [one.name for one in (*answered, *computed)])
         return cls(
             name=name,
             project=project,
@@ -275,6 +276,18 @@ def _request_keys(tables: dict[str, FeatureTable]) -> tuple[KeyColumn, ...]:
                     hint="give it one type",
                 )
     return tuple(found.values())
+
+
+def _check_names(
+    service: FeatureService, keys: Sequence[KeyColumn], features: Sequence[str]
+) -> None:
+    """An answer has keys and features side by side; of a project `featmill check` says so with file and line."""
+    taken = sorted({key.name for key in keys}.intersection(features))
+    if taken:
+        raise ContractError(
+            f"{service.name}: {', '.join(taken)} is a feature and a join key",
+            hint="rename the feature, or leave it out of the service",
+        )
 
 
 def _request_plan(service: FeatureService, stored: Sequence[ReadFeature]) -> RequestPlan | None:

@@ -12,6 +12,7 @@ from featmill.cli import console
 from featmill.cli.console import ProjectDir
 
 if TYPE_CHECKING:
+    from featmill.serving.plan import ServicePlan
     from featmill.serving.served_comparison import ServedComparison
 
 
@@ -35,26 +36,39 @@ def compare(
     ],
     project_dir: ProjectDir = None,
 ) -> None:
-    """Compare served values with those of a training set, by feature; exit 1 where one differs."""
-    from featmill.errors import ParityError
+    """Compare served values with those of a training set, by feature; exit 1 where one differs, 2 where none can be."""
+    from featmill.errors import ParityError, UsageError
     from featmill.serving.api_keys import secret_of
     from featmill.serving.plan import ServicePlan
+    from featmill.serving.served_comparison import TrainedSet
     from featmill.serving.served_comparison import compare as compared
     from featmill.settings import load_settings
     from orchestration import tasks
 
     settings = load_settings(project_dir)
     plan = ServicePlan.compiled(tasks.load_catalog(settings), service)
-    keys = [key.name for key in plan.keys]
+    trained = TrainedSet(training, plan.key_names, time_column, _columns(plan))
     secret = secret_of(settings.served_secret)
-    found = compared(settings.served_log / service, training, keys, time_column, secret)
+    found = compared(settings.served_log / service, trained, secret)
     _show(found, service)
+    if not found.both or not found.features:
+        what = "row" if not found.both else "feature"
+        raise UsageError(
+            f"nothing was compared: no {what} is in both",
+            hint="the moments are those of the answers, to the microsecond; features are called view__feature, "
+            "as `featmill train` calls them, or as they are served",
+        )
     different = [one.feature for one in found.features if one.different]
     if different:
         raise ParityError(
             f"served and trained values differ in {', '.join(different)}",
             hint="rows that were not served `ok` are counted beside them; --as-of served trains on what was live",
         )
+
+
+def _columns(plan: ServicePlan) -> dict[str, str]:
+    """The column of each stored feature in what `featmill train` writes."""
+    return {feature.name: f"{feature.ref.view}__{feature.ref.feature}" for feature in plan.stored}
 
 
 def _show(found: ServedComparison, service: str) -> None:

@@ -6,7 +6,7 @@ moments that are in the log. Two values are equal where the online form of the t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,16 +56,26 @@ class ServedComparison:
     only_trained: tuple[str, ...]
 
 
-def compare(
-    log: Path, training: Path, keys: Sequence[str], time_column: str, secret: bytes
-) -> ServedComparison:
+@dataclass(frozen=True, slots=True)
+class TrainedSet:
+    """A training set: a Parquet file with columns of the service's join keys, of moments and of features.
+
+    A row is compared with what was served at exactly its moment. A served feature's column is the one that `columns`
+    names, else the one of its own name.
+    """
+
+    path: Path
+    keys: Sequence[str]
+    time_column: str
+    columns: Mapping[str, str]
+
+
+def compare(log: Path, training: TrainedSet, secret: bytes) -> ServedComparison:
     """Compare one service's log with a training set.
 
     Args:
         log: the service's folder of the served log.
-        training: a Parquet file with the keys, the time and the features.
-        keys: the service's join keys, as the training set's columns.
-        time_column: the training set's column of moments; a row is compared with what was served at exactly that.
+        training: the training set.
         secret: what the log's keys are hashed with.
 
     Raises:
@@ -75,33 +85,32 @@ def compare(
 
     if not any(log.glob("*.parquet")):
         raise UsageError(f"nothing was logged in {log}", hint="featmill serve --log-share 0.01")
-    if not training.is_file():
-        raise UsageError(f"there is no training set {training}")
+    if not training.path.is_file():
+        raise UsageError(f"there is no training set {training.path}")
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.read_parquet(str(log / "*.parquet"), union_by_name=True).create_view("logged")
-        connection.read_parquet(str(training)).create_view("trained")
-        _require(connection, training, [*keys, time_column])
-        _hash(connection, keys, time_column, secret)
-        return _compared(connection, keys, time_column)
+        connection.read_parquet(str(training.path)).create_view("trained")
+        _require(connection, training)
+        _hash(connection, training, secret)
+        return _compared(connection, training)
 
 
-def _require(connection: duckdb.DuckDBPyConnection, training: Path, columns: list[str]) -> None:
+def _require(connection: duckdb.DuckDBPyConnection, training: TrainedSet) -> None:
     there = connection.table("trained").columns
-    missing = [name for name in columns if name not in there]
+    missing = [name for name in (*training.keys, training.time_column) if name not in there]
     if missing:
         raise UsageError(
-            f"{training} has no column {', '.join(missing)}", hint=f"it has: {', '.join(there)}"
+            f"{training.path} has no column {', '.join(missing)}",
+            hint=f"it has: {', '.join(there)}",
         )
 
 
-def _hash(
-    connection: duckdb.DuckDBPyConnection, keys: Sequence[str], time_column: str, secret: bytes
-) -> None:
+def _hash(connection: duckdb.DuckDBPyConnection, training: TrainedSet, secret: bytes) -> None:
     """The training rows of the log's moments, each with the hash of its keys."""
     import pyarrow as pa
 
-    time = f"trained.{quote(time_column)}"
+    keys, time = training.keys, f"trained.{quote(training.time_column)}"
     connection.execute(
         f"CREATE TABLE candidates AS SELECT row_number() OVER () AS number, trained.* FROM trained "
         f"WHERE {time}::TIMESTAMPTZ IN (SELECT {AS_OF} FROM logged)"
@@ -118,22 +127,25 @@ def _hash(
         connection.from_arrow(done).insert_into("hashes")
 
 
-def _compared(
-    connection: duckdb.DuckDBPyConnection, keys: Sequence[str], time_column: str
-) -> ServedComparison:
+def _compared(connection: duckdb.DuckDBPyConnection, training: TrainedSet) -> ServedComparison:
     served, trained = connection.table("logged"), connection.table("trained")
     about = {ENTITY, AS_OF, DEGRADED}
     names = [n for n in served.columns if f"{n}__status" in served.columns and n not in about]
-    common = [name for name in names if name in trained.columns]
+    wanted = {name: training.columns.get(name, name) for name in names}
+    column_of = {
+        name: column if column in trained.columns else name
+        for name, column in wanted.items()
+        if column in trained.columns or name in trained.columns
+    }
     connection.execute(
         f"CREATE TABLE pairs AS SELECT logged AS served, candidates AS trained FROM candidates "
         f"JOIN hashes USING (number) JOIN logged ON logged.{ENTITY} = hashes.{ENTITY} "
-        f"AND logged.{AS_OF} = candidates.{quote(time_column)}::TIMESTAMPTZ"
+        f"AND logged.{AS_OF} = candidates.{quote(training.time_column)}::TIMESTAMPTZ"
     )
     counts = ["count(*)"]
-    for name in common:
+    for name, column in column_of.items():
         kind = served.types[served.columns.index(name)]
-        ours, theirs = f"served.{quote(name)}", f"TRY_CAST(trained.{quote(name)} AS {kind})"
+        ours, theirs = f"served.{quote(name)}", f"TRY_CAST(trained.{quote(column)} AS {kind})"
         same = f"{ours} IS NOT DISTINCT FROM {theirs}"
         status = f"served.{quote(name + '__status')}"
         counts.append(f"count(*) FILTER ({same})")
@@ -144,16 +156,16 @@ def _compared(
     )
     features = tuple(
         ComparedFeature(name, found[0], found[1 + 2 * at], found[2 + 2 * at])
-        for at, name in enumerate(common)
+        for at, name in enumerate(column_of)
     )
-    other = [n for n in trained.columns if n not in {*names, *keys, time_column}]
+    known = {*column_of.values(), *training.keys, training.time_column}
     return ServedComparison(
         logged=logged,
         trained=rows,
         both=found[0],
         features=features,
-        only_served=tuple(name for name in names if name not in common),
-        only_trained=tuple(other),
+        only_served=tuple(name for name in names if name not in column_of),
+        only_trained=tuple(name for name in trained.columns if name not in known),
     )
 
 

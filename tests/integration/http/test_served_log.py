@@ -11,7 +11,7 @@ import pytest
 from featmill.errors import UsageError
 from featmill.serving.api_keys import secret_of
 from featmill.serving.reader import FeatureReader
-from featmill.serving.served_comparison import compare
+from featmill.serving.served_comparison import TrainedSet, compare
 from featmill.serving.served_log import ServedLog
 from tests.integration.http.shop import NOW
 from tests.integration.http.test_features import asked
@@ -63,18 +63,23 @@ def training_set(tmp_path, **columns):
     return path
 
 
+def trained(path):
+    """A set as `featmill train` writes it: some of its columns have their view before their name."""
+    return TrainedSet(path, ["user_id"], "at", {"count_7d": "clicks__count_7d", "city": "x__city"})
+
+
 def test_the_log_is_compared_by_feature(tmp_path, answers, secret):
     log = ServedLog(tmp_path / "log", secret, 1.0)
     log.offer(answers["churn"])
     log.close()
     training = training_set(
         tmp_path,
-        count_7d=[7, 6, 5, 1],  # user 2's had expired online
+        clicks__count_7d=[7, 6, 5, 1],  # user 2's had expired online
         city=[None, None, "Bern", "Bern"],
         label=[0, 1, 0, 1],
     )
 
-    found = compare(tmp_path / "log" / "churn", training, ["user_id"], "at", secret)
+    found = compare(tmp_path / "log" / "churn", trained(training), secret)
 
     assert (found.logged, found.trained, found.both) == (4, 4, 3)
     count, city = found.features
@@ -98,7 +103,8 @@ def test_keys_of_every_kind_find_each_other(tmp_path, answers, secret):
     columns = {"code": ["x"], "at": pa.array([day(1)], moment), "asked_at": pa.array([NOW], moment)}
     pq.write_table(pa.table(columns | {"small": [-7], "born": [day(1).date()]}), path)
 
-    found = compare(tmp_path / "log" / "typed", path, ["at", "code"], "asked_at", secret)
+    training = TrainedSet(path, ["at", "code"], "asked_at", {})
+    found = compare(tmp_path / "log" / "typed", training, secret)
 
     assert [(one.feature, one.equal) for one in found.features] == [("small", 1), ("born", 1)]
 
@@ -109,14 +115,14 @@ def test_another_secret_finds_nobody(tmp_path, answers, secret):
     log.close()
     training = training_set(tmp_path, count_7d=[7, 6, 5, 1])
 
-    found = compare(tmp_path / "log" / "churn", training, ["user_id"], "at", b"another")
+    found = compare(tmp_path / "log" / "churn", trained(training), b"another")
 
     assert (found.both, found.features[0].share) == (0, None)
 
 
 def test_what_is_missing_is_said(tmp_path, secret):
     with pytest.raises(UsageError, match="nothing was logged"):
-        compare(tmp_path, tmp_path / "x.parquet", ["user_id"], "at", secret)
+        compare(tmp_path, trained(tmp_path / "x.parquet"), secret)
 
 
 def test_a_share_is_kept(tmp_path, answers, secret):

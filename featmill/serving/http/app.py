@@ -120,11 +120,11 @@ class FeaturesApp:
             await send({"type": "lifespan.startup.failed", "message": error.message})
             return
         self._drain_first()
-        parts.log.info("started", services=len(parts.services), pid=os.getpid())
+        parts.log.say("info", "started", services=len(parts.services), pid=os.getpid())
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await self.stop()
-        parts.log.info("stopped", pid=os.getpid())
+        parts.log.say("info", "stopped", pid=os.getpid())
         await send({"type": "lifespan.shutdown.complete"})
 
 
@@ -219,7 +219,7 @@ class _Others:
             except RequestError as error:
                 response = _refused(error, request_id)
             except Exception:
-                self._parts.log.exception("failed", request_id=request_id.decode())
+                self._parts.log.say("exception", "failed", request_id=request_id.decode())
                 response = _refused(mistake(), request_id)
             response.headers["x-request-id"] = request_id.decode("latin-1")
             self._log(request, response.status_code, request_id, started)
@@ -243,7 +243,8 @@ class _Others:
         if self._parts.meters is not None:
             self._parts.meters.ended(route, status)
         if self._parts.options.access_log:
-            self._parts.log.info(
+            self._parts.log.say(
+                "info",
                 "request",
                 request_id=request_id.decode("latin-1"),
                 route=route,

@@ -69,6 +69,16 @@ class FeaturesRoute:
 
     async def reply(self, headers: Headers, body: bytes) -> Reply:
         """The answer to a whole request; whatever happens it has a request id."""
+        try:
+            return await self._traced(headers, body)
+        except Exception:
+            # Not of the features: something that watches them broke. Nothing that may have caused it is asked again.
+            request_id = self.request_id(headers)
+            self._failed(request_id)
+            told = [_JSON_HEADER, (b"x-request-id", request_id), (b"connection", b"close")]
+            return Reply(500, told, refusal_json(mistake(), request_id))
+
+    async def _traced(self, headers: Headers, body: bytes) -> Reply:
         if self._parts.traces is None:
             return await self._reply(headers, body)
         with self._parts.traces.request(headers) as span:
@@ -86,7 +96,7 @@ class FeaturesRoute:
         except RequestError as error:
             return self._refused(error, request_id, seen, started)
         except Exception:
-            self._parts.log.exception("failed", request_id=request_id.decode("latin-1"))
+            self._failed(request_id)
             return self._refused(mistake(), request_id, seen, started)
         finally:
             self._in_flight -= 1
@@ -166,7 +176,8 @@ class FeaturesRoute:
 
     def _log(self, request_id: bytes, seen: _Seen, started: float, status: int) -> None:
         answer = seen.answer
-        self._parts.log.info(
+        self._parts.log.say(
+            "info",
             "request",
             request_id=request_id.decode("latin-1"),
             route="/features",
@@ -177,6 +188,9 @@ class FeaturesRoute:
             rows=0 if answer is None else answer.rows,
             degraded=None if answer is None else answer.degraded,
         )
+
+    def _failed(self, request_id: bytes) -> None:
+        self._parts.log.say("exception", "failed", request_id=request_id.decode("latin-1"))
 
     def request_id(self, headers: Headers) -> bytes:
         """The caller's id where it is one, else a new one."""

@@ -78,6 +78,11 @@ class Meters:
         self._logged = Counter(
             "featmill_served_log", "Answers for the served log", ("result",), registry=registry
         )
+        self._lost = Counter(
+            "featmill_log_lines_lost",
+            "Lines of the log that could not be written",
+            registry=registry,
+        )
         self._of = {name: _OfService(self, name) for name in services}
 
     def answered(self, answer: FeatureVectors, seconds: float) -> None:
@@ -99,6 +104,10 @@ class Meters:
     def logged(self, result: str, times: int = 1) -> None:
         """Count what became of answers for the served log."""
         self._logged.labels(result).inc(times)
+
+    def line_lost(self) -> None:
+        """Count a line of the log that could not be written."""
+        self._lost.inc()
 
     def requests(self) -> dict[str, int]:
         """The answers so far by service, of all workers."""

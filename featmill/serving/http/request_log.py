@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -15,6 +16,21 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+
+
+class ServerLog:
+    """Writes lines; one that cannot be written is told to `on_lost`, for no line is worth an answer."""
+
+    def __init__(self, logger: FilteringBoundLogger, on_lost: Callable[[], object]) -> None:
+        self._logger = logger
+        self._on_lost = on_lost
+
+    def say(self, level: str, event: str, **fields: object) -> None:
+        """Write a line of a level, or, called "exception", of what is being handled."""
+        try:
+            getattr(self._logger, level)(event, **fields)
+        except Exception:
+            self._on_lost()
 
 
 def request_log(stream: BinaryIO | None = None) -> FilteringBoundLogger:

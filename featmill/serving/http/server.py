@@ -93,9 +93,10 @@ def features_app(
         declared = catalog or load(settings.manifest, settings.root)
         target = online_target(settings)
         reader = await AsyncFeatureReader.open(declared, target)
-        log = request_log.request_log()
         services = offered_services(declared, reader.plans)
         meters = Meters(services, reader.counts) if options.metrics else None
+        lost = meters.line_lost if meters is not None else lambda: None
+        log = request_log.ServerLog(request_log.request_log(), lost)
         keys = ApiKeys(settings.api_keys) if options.auth else None
         return ServerParts(
             options=options,
@@ -104,7 +105,9 @@ def features_app(
             reader=reader,
             probe=StoreProbe(target, {plan.project for plan in reader.plans.values()}),
             access=Access(
-                keys, options.rate_of_a_worker, lambda error: log.error("keys", error=error.message)
+                keys,
+                options.rate_of_a_worker,
+                lambda error: log.say("error", "keys", error=error.message),
             ),
             meters=meters,
             log=log,

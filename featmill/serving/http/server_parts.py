@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 from featmill import clock
 
 if TYPE_CHECKING:
-    from structlog.typing import FilteringBoundLogger
-
     from featmill.serving.async_reader import AsyncFeatureReader
     from featmill.serving.http.access import Access
     from featmill.serving.http.meters import Meters
     from featmill.serving.http.options import ServeOptions
     from featmill.serving.http.readiness import StoreProbe
+    from featmill.serving.http.request_log import ServerLog
     from featmill.serving.http.served_services import OfferedService
     from featmill.serving.http.traces import Traces
     from featmill.serving.served_log import ServedLog
@@ -35,7 +34,7 @@ class ServerParts:
     reader: AsyncFeatureReader
     probe: StoreProbe
     access: Access
-    log: FilteringBoundLogger
+    log: ServerLog
     meters: Meters | None = None
     traces: Traces | None = None
     served: ServedLog | None = None

@@ -9,6 +9,7 @@ rows it counts.
 from __future__ import annotations
 
 import time
+import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,10 @@ import pyarrow as pa
 from exporters.changed_rows import Difference, RowSource
 from exporters.redis.claim import Found, claim, disown, find, newer
 from exporters.redis.job import ExportResult, base_of, first_record, is_live
-from exporters.redis.writing import OtherWriter, Run
+from exporters.redis.writing import HalfRow, OtherWriter, Run
 from featmill.errors import EncodingError, LakeError, OnlineError, OnlineRefused, OnlineUnreachable
 from featmill.online.codec import check_columns
-from featmill.online.live import read_record, swap_record
+from featmill.online.live import parse_record, read_record, read_record_bytes, swap_record
 from featmill.online.pipeline import Pipeline
 from featmill.online.plan import plan_view
 from featmill.online.topology import through_moves, topology_of
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 #: Commands sent and not yet answered: bounds what either side holds for the other.
 _WINDOW = 16_384
+
+#: Why every row is written after all.
+HALF_ROW = "the store had lost rows that were online (evicted, deleted, or not yet copied before a failover)"
 
 #: Claims of a view whose record changes while the difference is worked out.
 _CLAIMS = 5
@@ -90,6 +94,7 @@ class _Work:
     vanished: VanishedKeys | None
     difference: Difference | None
     reason: str = ""
+    is_again: bool = False
 
 
 class _Export:
@@ -102,6 +107,7 @@ class _Export:
         self._plan = plan_view(job.project, job.table)
         self._on_progress = on_progress
         self._reached = 0
+        self._half_row = ""
 
     def progress(self) -> int:
         """How many rows are known to be online."""
@@ -121,8 +127,17 @@ class _Export:
             with Pipeline(self._target, window=_WINDOW, topology=self.topology) as pipeline:
                 record = work.record.model_copy(update={"clients": pipeline.client_ids()})
                 if claim(self.topology, self._plan, found, record):
-                    run = Run(pipeline, self._plan, record, self._note, self._job.expiry)
-                    return self._write(run, work)
+                    run = Run(
+                        pipeline,
+                        self._plan,
+                        record,
+                        self._note,
+                        self._job.expiry,
+                        is_again=work.is_again,
+                    )
+                    result = self._write(run, work)
+                    if result is not None:
+                        return result
         raise self._taken() or _running(self._plan)
 
     def _work(self, source: RowSource, before: LiveRecord | None) -> _Work:
@@ -135,9 +150,13 @@ class _Export:
             if isinstance(found, Difference):
                 record = first_record(self._job, self._plan, before, base, found.rows)
                 gone = found.vanished
-                return _Work(record, found.reader(), source.read_all, lambda _: gone(), found)
+                is_again = before is not None and not before.is_complete
+                return _Work(
+                    record, found.reader(), source.read_all, lambda _: gone(), found, "", is_again
+                )
             reason = found.reason
         record = first_record(self._job, self._plan, before)
+        reason = self._half_row or reason
         return _Work(record, source.read_all(), source.read_all, source.vanished, None, reason)
 
     def _restate(self, found: Found, record: LiveRecord) -> bool:
@@ -146,8 +165,12 @@ class _Export:
         after = record.model_copy(update=update)
         return swap_record(self._target, self._plan.project, self._plan.view, found.data, after)
 
-    def _write(self, run: Run, work: _Work) -> ExportResult:
-        """Write, and say of a run that another one ended what has become of it."""
+    def _write(self, run: Run, work: _Work) -> ExportResult | None:
+        """Write, and say of a run that another one ended what has become of it.
+
+        None where what was compared with is not what the store holds: every row is to be written, and the record says
+        so by now.
+        """
         try:
             written = run.write(work.rows)
             deleted = self._delete(run, work)
@@ -156,6 +179,10 @@ class _Export:
             # What was sent is good: once it is counted, the next run need not send it again.
             run.settle()
             raise
+        except HalfRow:
+            self._half_row = HALF_ROW
+            self._forget_base(run.record)
+            return None
         except OtherWriter as error:
             # Either run may have overwritten what the other counts: no row is known to be there.
             other = disown(self._target, self._plan, run.record)
@@ -178,6 +205,19 @@ class _Export:
             values=None if difference is None else difference.values,
             reason=work.reason,
         )
+
+    def _forget_base(self, own: LiveRecord) -> None:
+        """Say of our run that nothing is known of the rows; where another run has the view, that is for it to say."""
+        project, view = self._plan.project, self._plan.view
+        # Another writer's mark: a mark that is still on its way must not count rows again.
+        update = {"base": None, "differing": None, "position": 0, "writer": uuid.uuid4().hex}
+        after = own.model_copy(update=update)
+        for _ in range(_CLAIMS):
+            data = read_record_bytes(self._target, project, view)
+            if data is None or parse_record(view, data).writer != own.writer:
+                return
+            if swap_record(self._target, project, view, data, after):
+                return
 
     def _delete(self, run: Run, work: _Work) -> int:
         """Take away the entities of replaced snapshots; returns how many were there."""

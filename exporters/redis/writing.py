@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from featmill.online.live import LiveRecord
     from featmill.online.pipeline import Pipeline
     from featmill.online.plan import ViewPlan
-    from featmill.online.row_bytes import Bytes
+    from featmill.online.row_bytes import Bytes, Mask
     from featmill.online.topology import Topology
 
 #: Rows between two marks in the journal: what a killed run may have to write again.
@@ -47,8 +47,15 @@ class OtherWriter(Exception):
     """The live record carries the mark of another run."""
 
 
+class HalfRow(Exception):
+    """Of a row that was to be there only some fields are: the store had lost it."""
+
+
 class Run:
-    """One run: of one entity, what is sent later is executed later."""
+    """One run: of one entity, what is sent later is executed later.
+
+    `is_again` says that a run before it may have written some of these rows: what it found there nobody has seen.
+    """
 
     def __init__(
         self,
@@ -57,8 +64,11 @@ class Run:
         record: LiveRecord,
         on_mark: Callable[[int, int], None],
         expiry: KeyExpiry | None,
+        *,
+        is_again: bool = False,
     ) -> None:
         self.record = record
+        self._is_by_difference = record.differing is not None and not is_again
         self._pipeline = pipeline
         self._plan = plan
         self._on_mark = on_mark
@@ -73,12 +83,14 @@ class Run:
         return self._pipeline.sent_bytes
 
     def write(self, rows: pa.RecordBatchReader) -> int:
-        """Send every row that is not known to be there; returns how many."""
+        """Send every row that is not known to be there; returns how many.
+
+        Raises:
+            HalfRow: a row that was to be there is not.
+        """
         first = position = marked = self.record.position
-        commands = write_commands if self.record.differing is None else _changed_commands
-        encode = partial(commands, self._plan)
         for piece in _pieces_after(rows, position):
-            self._pipeline.send_rows(self._plan, piece, encode)
+            self._send_row(piece)
             if self._dropped:
                 self._send_delete(piece, self._dropped)
             self._send_expiry(piece)
@@ -137,6 +149,19 @@ class Run:
             hint="the published table changed, or the rows were not read whole",
         )
 
+    def _send_row(self, piece: pa.RecordBatch) -> None:
+        """What differs of each row; the whole row where it is new, or may be gone, or where nothing is compared."""
+        if not self._is_by_difference:
+            self._pipeline.send_rows(self._plan, piece, partial(write_commands, self._plan))
+            return
+        is_whole = _changed_flags(self._plan, piece).all(axis=1)
+        whole, part = piece.filter(pa.array(is_whole)), piece.filter(pa.array(~is_whole))
+        if whole.num_rows > 0:
+            self._pipeline.send_rows(self._plan, whole, partial(write_commands, self._plan))
+        if part.num_rows > 0:
+            encode = partial(_changed_commands, self._plan)
+            self._pipeline.send_rows(self._plan, part, encode, _refuse_new)
+
     def _send_expiry(self, piece: pa.RecordBatch) -> None:
         """Behind the rows: a key that is new has none yet, an older one's may end before the new row's ttl."""
         if self._expiry is not None:
@@ -175,15 +200,26 @@ class Run:
         self._on_mark(position, self.record.to_write)
 
 
+def _refuse_new(fields: int) -> None:
+    """Take the reply of an HSET to a row that is there: how many of the fields were not."""
+    if fields:
+        raise HalfRow
+
+
 def _changed_commands(plan: ViewPlan, piece: pa.RecordBatch) -> Bytes:
     """What of each row changed, as its flags say."""
+    return changed_commands(plan, piece, _changed_flags(plan, piece))
+
+
+def _changed_flags(plan: ViewPlan, piece: pa.RecordBatch) -> Mask:
+    """Which features of each row changed, `(rows, features)`."""
     flags: list[Any] = [
         piece.column(changed_column(feature.name)).to_numpy(zero_copy_only=False)
         for feature in plan.features
     ]
     if not flags:
-        return changed_commands(plan, piece, np.zeros((piece.num_rows, 0), np.bool_))
-    return changed_commands(plan, piece, np.column_stack(flags).astype(np.bool_))
+        return np.zeros((piece.num_rows, 0), np.bool_)
+    return np.column_stack(flags).astype(np.bool_)
 
 
 def _pieces_after(rows: pa.RecordBatchReader, skip: int) -> Iterator[pa.RecordBatch]:

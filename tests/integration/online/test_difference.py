@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from exporters.redis import writing
+from exporters.redis.export import HALF_ROW
 from featmill import clock
 from featmill.online.expiry import KeyExpiry
 from featmill.online.live import read_record
@@ -271,6 +273,57 @@ def test_keys_expire_behind_their_rows_and_a_key_that_may_be_gone_is_written_who
 
     assert (result.changed, result.values) == (2, 6)
     assert shop.verify(store, second).is_equal
+
+
+def lost(store, *users):
+    """Take whole entities away, as an eviction does."""
+    keys = [key for key in dump(store) for user in users if struct.pack("<q", user) in key]
+    with store.client() as client:
+        client.delete(*keys)
+
+
+@pytest.mark.parametrize("column", ["count_7d", "feature_at"])
+def test_a_row_that_the_store_has_lost_is_not_half_written(store, shop, column):
+    """Its other features would read as NULL, and the record would say that the view is complete."""
+    old = snapshot(5_000)
+    shop.export(store, shop.publish(0, old))
+    lost(store, 4_321)
+    fresh = as_of_day(old, 1)
+    if column == "count_7d":
+        fresh = replaced(old, "count_7d", {4_321: 1, 7: 7})
+    second = shop.publish(1, fresh)
+
+    result = shop.export(store, second)
+
+    assert (result.changed, result.rows) == (None, 5_000)
+    assert result.reason == HALF_ROW
+    assert shop.verify(store, second).is_equal
+    assert shop.export(store, second).unchanged
+
+
+def test_a_killed_runs_half_rows_are_made_whole_by_the_next(store, shop, monkeypatch):
+    """What the store had lost the first run may have written in half, and its replies nobody has seen."""
+    old = snapshot(5_000)
+    shop.export(store, shop.publish(0, old))
+    lost(store, 4_321)
+    second = shop.publish(1, as_of_day(old, 1))
+    with monkeypatch.context() as patched:
+        patched.setattr(writing, "_refuse_new", lambda _: None)
+        patched.setattr(writing.Run, "finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            shop.export(store, second)
+    assert not shop.verify(store, second).is_equal
+
+    result = shop.export(store, second)
+
+    assert (result.changed, result.reason) == (5_000, "")
+    assert shop.verify(store, second).is_equal
+
+
+def killed(run):
+    """Nothing is marked, and all that was sent arrives."""
+    run.settle()
+    raise KeyboardInterrupt
 
 
 def test_keys_that_are_to_stay_again_do(store, shop):

@@ -60,7 +60,10 @@ class ViewAnswer:
         """Rule 12: a row serves from its event time until the end of the view's ttl, that moment not included."""
         moment, ttl = (now - _EPOCH) // _MICROSECOND, ttl_us(view)
         oldest = None if ttl is None else moment - ttl
-        statuses = bytes(_status(reply[-1], moment, oldest) for reply in replies)
+        times = [reply[-1] for reply in replies]
+        # Rows of one snapshot mostly bear one event time.
+        known = {time: _status(time, moment, oldest) for time in set(times)}
+        statuses = bytes(map(known.__getitem__, times))
         return cls(view, names, replies, statuses)
 
     def append_to(self, response: GetOnlineFeaturesResponse, *, full_feature_names: bool) -> None:
@@ -76,12 +79,18 @@ class ViewAnswer:
             for reply in self.replies
         )
         columns = list(zip(*self.replies, strict=True))[:-1] or [()] * len(self.names)
-        present = 0
+        are_all_present = self.statuses.count(PRESENT) == len(self.statuses)
+        present, mostly = 0, _field(_SECOND, self.statuses) + times
         for column in columns:
-            values, statuses = self._column(column)
-            present += statuses.count(PRESENT)
-            vector = b"".join((values, _field(_SECOND, statuses), times))
-            parts.append(_field(_SECOND, vector))
+            served = column if are_all_present else self._served(column)
+            if all(served):
+                present += len(served)
+                rest = mostly
+            else:
+                statuses = self._statuses(served)
+                present += statuses.count(PRESENT)
+                rest = _field(_SECOND, statuses) + times
+            parts.append(_field(_SECOND, _repeated(served) + rest))
         try:
             response.MergeFromString(b"".join(parts))
         except DecodeError as error:
@@ -102,22 +111,18 @@ class ViewAnswer:
             found.append((at, served if status == PRESENT else None))
         return found
 
-    def _column(self, column: Sequence[bytes | None]) -> tuple[bytes, bytes]:
-        """A feature's values as repeated field 1, and its statuses."""
-        if self.statuses.count(PRESENT) < len(self.statuses):
-            column = [
-                value if status == PRESENT else None
-                for value, status in zip(column, self.statuses, strict=True)
-            ]
-        try:
-            values = b"".join(_VALUES[len(v)] + v if v else _NO_VALUE for v in column)
-        except IndexError:
-            values = b"".join(_field(_FIRST, v or b"") for v in column)
-        if all(column):
-            return values, self.statuses
-        return values, bytes(
-            status if value or status != PRESENT else NOT_FOUND if value is None else NULL_VALUE
+    def _served(self, column: Sequence[bytes | None]) -> list[bytes | None]:
+        """A feature's values without those of rows that do not serve."""
+        return [
+            value if status == PRESENT else None
             for value, status in zip(column, self.statuses, strict=True)
+        ]
+
+    def _statuses(self, served: Sequence[bytes | None]) -> bytes:
+        """The statuses of a feature of which not every row has a value."""
+        return bytes(
+            status if value or status != PRESENT else NOT_FOUND if value is None else NULL_VALUE
+            for value, status in zip(served, self.statuses, strict=True)
         )
 
 
@@ -142,9 +147,20 @@ def _status(time: bytes | None, now: int, oldest: int | None) -> int:
     return OUTSIDE_MAX_AGE if oldest is not None and moment <= oldest else PRESENT
 
 
+def _repeated(values: Sequence[bytes | None]) -> bytes:
+    """Values as repeated field 1; none of them is an empty one."""
+    try:
+        return b"".join([_VALUES[len(v)] + v if v else _NO_VALUE for v in values])
+    except IndexError:
+        return b"".join([_field(_FIRST, v or b"") for v in values])
+
+
 def _field(tag: bytes, data: bytes) -> bytes:
     """A field with a length: tag, varint of the length, bytes."""
-    length, digits = len(data), bytearray()
+    length = len(data)
+    if length < _SHORT:
+        return b"%b%c%b" % (tag, length, data)
+    digits = bytearray()
     while length >= _SHORT:
         digits.append(length % _SHORT + _SHORT)
         length //= _SHORT

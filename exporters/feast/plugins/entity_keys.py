@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from feast.infra.key_encoding_utils import serialize_entity_key
@@ -53,12 +54,16 @@ def keys_of_rows(view: FeatureView, values: Mapping[str, Sequence[Any]]) -> Enti
     missing = [name for name in view.join_keys if name not in values]
     if missing:
         raise KeyError(f"Missing join key values for keys: {missing}")
-    encoded = [name.encode() for name in names]
-    prefix = struct.pack("<I", len(names)) + b"".join(
-        struct.pack("<II", KEY_TYPES[OnlineKind.STRING], len(name)) + name for name in encoded
-    )
     columns = [_column(view, name, values[name]) for name in names]
+    prefix = _prefix(tuple(names))
     return EntityKeys([prefix + b"".join(row) for row in zip(*columns, strict=True)])
+
+
+@lru_cache(maxsize=1024)
+def _prefix(names: tuple[str, ...]) -> bytes:
+    """How every key of these join keys begins."""
+    encoded = [_ragged(OnlineKind.STRING, name.encode()) for name in names]
+    return struct.pack("<I", len(names)) + b"".join(encoded)
 
 
 def _column(view: FeatureView, name: str, values: Sequence[Any]) -> list[bytes]:

@@ -13,7 +13,7 @@ sources are Feast's to write, in its own bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,8 @@ from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreCo
 
 from exporters.feast.plugins.answers import ViewAnswer
 from exporters.feast.plugins.entity_keys import EntityKeys, keys_of_rows
-from exporters.feast.plugins.pointer import MOST_FLIPS, Pointer
+from exporters.feast.plugins.pointer import MOST_FLIPS, VERSION, Pointer
+from exporters.feast.plugins.requests import ask, ask_async, packed
 from exporters.feast.plugins.source import FeatmillSource
 from featmill import clock
 from featmill.errors import OnlineError, UsageError
@@ -35,9 +36,8 @@ if TYPE_CHECKING:
 
     from feast import FeatureView, RepoConfig
 
+    _Read = tuple[list[bytes], tuple[bytes, ...]]
     Rows = list[tuple[datetime | None, dict[str, Any] | None]]
-
-_VERSION = "version"
 
 
 class FeatmillOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast is not typed
@@ -193,17 +193,17 @@ class FeatmillOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast is n
         pointer, is_cluster = self._pointer(config), _is_cluster(config)
         for _ in range(MOST_FLIPS):
             version, rows_project = pointer.known
-            pipe = client.pipeline(transaction=False)
-            for key, fields in _commands(asked, config.project, rows_project):
-                pipe.hmget(key, fields)
+            reads = _reads(asked, config.project, rows_project)
             if is_cluster:
                 # Its nodes answer in no certain order, and the version must be read after the rows.
-                replies = [*pipe.execute(), client.hget(pointer.key, _VERSION)]
+                pipe = client.pipeline(transaction=False)
+                _add_reads(pipe, reads)
+                replies = [*pipe.execute(), client.hget(pointer.key, VERSION)]
             else:
-                replies = pipe.hget(pointer.key, _VERSION).execute()
+                replies = ask(client, packed(reads, pointer.key), _count(reads) + 1)
             if replies[-1] == version:
                 return _by_view(asked, replies)
-            if not pointer.learn(*client.hmget(pointer.key, _VERSION, "state")):
+            if not pointer.learn(*client.hmget(pointer.key, VERSION, "state")):
                 return _by_view(asked, replies)
         raise _flipping(config)
 
@@ -212,16 +212,16 @@ class FeatmillOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast is n
         pointer, is_cluster = self._pointer(config), _is_cluster(config)
         for _ in range(MOST_FLIPS):
             version, rows_project = pointer.known
-            pipe = client.pipeline(transaction=False)
-            for key, fields in _commands(asked, config.project, rows_project):
-                pipe.hmget(key, fields)
+            reads = _reads(asked, config.project, rows_project)
             if is_cluster:
-                replies = [*(await pipe.execute()), await client.hget(pointer.key, _VERSION)]
+                pipe = client.pipeline(transaction=False)
+                _add_reads(pipe, reads)
+                replies = [*(await pipe.execute()), await client.hget(pointer.key, VERSION)]
             else:
-                replies = await pipe.hget(pointer.key, _VERSION).execute()
+                replies = await ask_async(client, packed(reads, pointer.key), _count(reads) + 1)
             if replies[-1] == version:
                 return _by_view(asked, replies)
-            if not pointer.learn(*(await client.hmget(pointer.key, _VERSION, "state"))):
+            if not pointer.learn(*(await client.hmget(pointer.key, VERSION, "state"))):
                 return _by_view(asked, replies)
         raise _flipping(config)
 
@@ -270,13 +270,23 @@ def _asked_of_all(
     ]
 
 
-def _commands(
-    asked: Sequence[_Asked], project: str, rows_project: str
-) -> Iterator[tuple[bytes, tuple[bytes, ...]]]:
+def _reads(asked: Sequence[_Asked], project: str, rows_project: str) -> list[_Read]:
+    """The keys and the fields of each view."""
+    reads = []
     for one in asked:
         suffix = (rows_project if is_published(one.view) else project).encode()
-        for key in one.keys.prefixed:
-            yield key + suffix, one.fields
+        reads.append(([key + suffix for key in one.keys.prefixed], one.fields))
+    return reads
+
+
+def _count(reads: Sequence[_Read]) -> int:
+    return sum(len(keys) for keys, _ in reads)
+
+
+def _add_reads(pipe: Any, reads: Sequence[_Read]) -> None:  # noqa: ANN401 - redis-py's pipeline
+    for keys, fields in reads:
+        for key in keys:
+            pipe.hmget(key, fields)
 
 
 def _by_view(asked: Sequence[_Asked], replies: Sequence[Any]) -> list[list[Any]]:

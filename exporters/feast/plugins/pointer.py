@@ -7,6 +7,9 @@ from featmill.online.serving_state import parse_state, serving_key
 #: Flips that one read follows before it gives up: it would take promotions as fast as reads.
 MOST_FLIPS = 10
 
+#: The pointer's field that says whether it has moved.
+VERSION = "version"
+
 
 class Pointer:
     """What is known of one Feast project's pointer: the version it was read at, and the rows it is on.

@@ -93,3 +93,42 @@ def test_a_port_that_is_taken_is_said(depot):
 
     assert done.returncode == 2
     assert "cannot be listened on" in done.stderr
+
+
+COMPUTED = """exposures:
+  - name: computing_model
+    description: Has a feature that DuckDB computes.
+    type: ml
+    owner: {name: Fleet, email: fleet@example.org}
+    depends_on:
+      - ref('van__trips')
+    config:
+      meta:
+        feature_service:
+          request_fields:
+            plate: text
+          request_features:
+            plate_reversed:
+              data_type: text
+              description: The plate from its end.
+              sql: reverse(plate)
+"""
+
+
+def test_nothing_is_said_to_have_leaked(depot, port):
+    """DuckDB's binding reports on standard error what the interpreter's end does not find; gc.freeze() hides it all."""
+    (depot.root / "models" / "exposures" / "computing.yml").write_text(COMPUTED)
+    asked = {
+        "service": "computing_model",
+        "keys": {"van_plate": "AB-1"},
+        "request": {"plate": "1-BA"},
+    }
+    with serving(depot, port, "--no-auth") as (process, client):
+        answer = client.post("/features", json=asked).json()
+        code = ended(process)
+        said = process.stderr.read()
+
+    assert answer["values"]["plate_reversed"] == ["AB-1"]
+    assert code == 0
+    assert "nanobind" not in said
+    assert '"event":"stopped"' in said

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from featmill import clock
-from featmill.contract.catalog import FeatureTable
+from featmill.contract.catalog import Fallback, FeatureRef, FeatureTable
 from featmill.errors import ManifestError
 from featmill.training.computed import Computed
 from featmill.training.provenance import git_sha, versions
@@ -64,6 +64,8 @@ def manifest_of(
             for made in rows.windows
         },
         "tables": [table.model_dump(mode="json") for table in recipe.tables],
+        "fallbacks": [fallback.model_dump(mode="json") for fallback in recipe.fallbacks],
+        "hidden": [ref.model_dump(mode="json") for ref in recipe.hidden],
         "request_features": None
         if recipe.computed is None
         else recipe.computed.model_dump(mode="json"),
@@ -112,6 +114,8 @@ def recipe_from(manifest: Mapping[str, Any], path: Path) -> Recipe:
             label=_label_from(manifest["label"]),
             added=Added(*(manifest[name] for name in ("status", "source_times", "value_status"))),
             computed=_computed_from(manifest),
+            fallbacks=tuple(map(Fallback.model_validate, manifest.get("fallbacks", ()))),
+            hidden=tuple(map(FeatureRef.model_validate, manifest.get("hidden", ()))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ManifestError(

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from featmill.errors import LakeError, NoRelease, UsageError
+from featmill.training.fallbacks import fallbacks_of
 from featmill.training.request import Added, Epoch, Recipe
 from featmill.training.request_features import computed_of
 from featmill.training.served import epochs
@@ -28,7 +29,10 @@ def recipe_of(catalog: Catalog, registry: Registry, request: TrainingRequest) ->
         ContractError: a request feature of the service is wrong.
     """
     _check_options(request)
-    tables = wanted_tables(catalog, request.features)
+    fallbacks = fallbacks_of(catalog, request)
+    sources = dict.fromkeys(fallback.source for fallback in fallbacks)
+    hidden = tuple(ref for ref in sources if ref not in request.features)
+    tables = wanted_tables(catalog, (*request.features, *hidden) if request.features else ())
     known: tuple[Epoch, ...] = ()
     if request.mode == "served":
         known = epochs(registry, tables)
@@ -51,6 +55,8 @@ def recipe_of(catalog: Catalog, registry: Registry, request: TrainingRequest) ->
         engine=request.engine,
         memory=request.memory,
         computed=computed_of(catalog, request),
+        fallbacks=fallbacks,
+        hidden=hidden,
     )
 
 

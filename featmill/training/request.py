@@ -15,7 +15,7 @@ from featmill.errors import SpineError
 from featmill.training.spine import key_family
 
 if TYPE_CHECKING:
-    from featmill.contract.catalog import FeatureRef, FeatureTable
+    from featmill.contract.catalog import Fallback, FeatureRef, FeatureTable
     from featmill.contract.types import FeatureType
     from featmill.training.computed import Computed
 
@@ -96,7 +96,8 @@ class Epoch:
 class Recipe:
     """All that decides a training set's values, beside the spine.
 
-    `tables` hold only the features that are wanted, in that order. `snapshots` are table -> snapshot ids; `epochs`
+    `tables` hold only the features that are wanted, in that order, and those of `hidden`: sources of `fallbacks` that
+    are read and no columns of the set. `snapshots` are table -> snapshot ids; `epochs`
     stand instead of these where the mode is `served`. `cut_off` is what labels are judged by. `computed` is what is
     computed on request, None where nothing is.
     """
@@ -114,6 +115,26 @@ class Recipe:
     engine: str = "auto"
     memory: str = MEMORY
     computed: Computed | None = None
+    fallbacks: tuple[Fallback, ...] = ()
+    hidden: tuple[FeatureRef, ...] = ()
+
+    @property
+    def answered(self) -> tuple[FeatureTable, ...]:
+        """The tables whose columns the set has, each with the features that it has."""
+        if not self.hidden:
+            return self.tables
+        hidden = {(ref.view, ref.feature) for ref in self.hidden}
+        found = [
+            table.model_copy(
+                update={
+                    "features": tuple(
+                        f for f in table.features if (table.name, f.name) not in hidden
+                    )
+                }
+            )
+            for table in self.tables
+        ]
+        return tuple(table for table in found if table.features)
 
     @property
     def keys(self) -> dict[str, FeatureType]:

@@ -114,7 +114,7 @@ def check_computed(connection: duckdb.DuckDBPyConnection, spine: Spine, recipe: 
     computed = recipe.computed
     if computed is None:
         return
-    others = [name for table in recipe.tables for name in answer_columns(table, recipe.added)]
+    others = [name for table in recipe.answered for name in answer_columns(table, recipe.added)]
     taken = {name.lower() for name in (*spine.columns, *others)}
     clash = sorted(one.name for one in computed.features if one.name.lower() in taken)
     if clash:

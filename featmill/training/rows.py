@@ -10,8 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from featmill.contract.catalog import FeatureRef
 from featmill.errors import FeatmillError, LakeError, SpineError
 from featmill.training import planner
+from featmill.training.fallbacks import SERVING, stood_in
 from featmill.training.labels import mature_rows
 from featmill.training.recipe import all_snapshots, snapshots_of
 from featmill.training.request import Added
@@ -80,7 +82,7 @@ def training_rows(recipe: Recipe, lake: Lake, source: SpineSource) -> Iterator[T
         relation = open_source(opened, source, Path(scratch))
         wanted = SpineColumns(recipe.time, recipe.keys, recipe.zone)
         spine = check_spine(opened, source.name, relation, wanted)
-        check_names(spine, recipe.tables, recipe.added)
+        check_names(spine, recipe.answered, recipe.added)
         check_computed(opened, spine, recipe)
         identity = source_identity(opened, source, relation)
         if recipe.mode == "served":
@@ -105,7 +107,8 @@ def _plan(
     connection: duckdb.DuckDBPyConnection, recipe: Recipe, spine: Spine, views: list[dict[str, Any]]
 ) -> planner.Plan:
     hidden = (MOMENT, EPOCH) if recipe.mode == "served" else (MOMENT,)
-    join = planner.Join(spine.sql, MOMENT, views, status=recipe.added != Added(), hidden=hidden)
+    status = recipe.added != Added() or bool(recipe.fallbacks)
+    join = planner.Join(spine.sql, MOMENT, views, status=status, hidden=hidden)
     return planner.plan(connection, join, engine=recipe.engine)
 
 
@@ -166,7 +169,7 @@ def _answer(
 
     source, windows = made_of
     names = [*spine.columns]
-    for table in recipe.tables:
+    for table in recipe.answered:
         names += answer_columns(table, recipe.added)
     types = {field.name: field.type for field in joined.schema} | window_types(windows)
     schema = pa.schema([pa.field(name, types.get(name, pa.string())) for name in names])
@@ -178,8 +181,8 @@ def _answer(
                 columns = dict(zip(batch.schema.names, batch.columns, strict=True))
                 columns |= beside.next(batch.num_rows)
                 columns |= _own_statuses(columns, recipe)
-                if recipe.added.value_status:
-                    columns |= _value_statuses(columns, recipe)
+                if recipe.added.value_status or recipe.fallbacks:
+                    columns |= _values(columns, recipe)
                 yield pa.RecordBatch.from_arrays([columns[name] for name in names], schema=schema)
 
     return with_computed(recipe, spine, pa.RecordBatchReader.from_batches(schema, batches()))
@@ -194,22 +197,37 @@ def _own_statuses(columns: Mapping[str, pa.Array], recipe: Recipe) -> dict[str, 
     }
 
 
-def _value_statuses(columns: Mapping[str, pa.Array], recipe: Recipe) -> dict[str, pa.Array]:
-    """Rule 18 for each value: `default` where the lookup found nothing that serves and a default is declared."""
+def _values(columns: Mapping[str, pa.Array], recipe: Recipe) -> dict[str, pa.Array]:
+    """Rule 18 for each value: what stands in where the lookup found nothing that serves, and the value's status."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    serving, found = pa.array(["ok", "stale"]), {}
-    for table in recipe.tables:
-        elsewhere = at_spine(recipe, table)
+    statuses = _row_statuses(columns, recipe)
+    found, changed = stood_in(columns, statuses, recipe)
+    serving = pa.array(SERVING)
+    for table in recipe.answered if recipe.added.value_status else ():
         for feature in table.features:
-            # Windows at the spine's times have a status of their own: whether there was any event before (rule 20),
-            # and whether events are known up to the row.
-            status = columns[f"{table.name}__" + ("" if feature in elsewhere else "status")]
+            ref = FeatureRef(view=table.name, feature=feature.name)
+            status = changed.get(ref, statuses[ref])
             if feature.has_default and feature.default is not None:
                 status = pc.if_else(pc.is_in(status, serving), status, "default")
             found[f"{table.name}__{feature.name}__status"] = status
     return found
+
+
+def _row_statuses(columns: Mapping[str, pa.Array], recipe: Recipe) -> dict[FeatureRef, pa.Array]:
+    """What the lookup found for each feature.
+
+    Windows at the spine's times have a status of their own: whether there was any event before (rule 20), and whether
+    events are known up to the row.
+    """
+    return {
+        FeatureRef(view=table.name, feature=feature.name): columns[
+            f"{table.name}__" + ("" if feature in at_spine(recipe, table) else "status")
+        ]
+        for table in recipe.tables
+        for feature in table.features
+    }
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from featmill.training.recipe import all_snapshots, snapshots_of
 from featmill.training.request_features import redeclared
 from featmill.training.rows import training_rows
 from featmill.training.spine_source import SpineSource, file_spine, model_spine
+from featmill.training.views import answer_columns
 from featmill.warehouse.columns import literal, quote
 from featmill.warehouse.lake import relation_sql
 
@@ -77,7 +78,7 @@ def verify_training_set(
         if source is None and "path" in manifest["spine"]:
             source, of_spine = _file_of(manifest["spine"])
         elif source is None and not edited:
-            source = _spine_of(manifest, out, Path(scratch))
+            source = _spine_of(manifest, recipe, out, Path(scratch))
         causes, rows = [*edited, *gone, *of_spine], int(output["rows"])
         if source is not None and not gone:
             more, rows = _made_again(recipe, lake, source, manifest | {"found_at": out})
@@ -167,18 +168,12 @@ def _file_of(said: Mapping[str, Any]) -> tuple[SpineSource | None, list[str]]:
     return file_spine(path), [f"spine changed: {path} has another hash"] if changed else []
 
 
-def _spine_of(manifest: Mapping[str, Any], out: Path, scratch: Path) -> SpineSource:
+def _spine_of(manifest: Mapping[str, Any], recipe: Recipe, out: Path, scratch: Path) -> SpineSource:
     """The spine's columns of the set: they are its first ones, in its order, and its hash says they are untouched."""
     import duckdb
 
-    added = sum(
-        len(table["features"]) * (2 if manifest["value_status"] else 1)
-        + bool(manifest["status"])
-        + bool(manifest["source_times"])
-        for table in manifest["tables"]
-    )
-    computed = manifest.get("request_features")
-    added += 0 if computed is None else len(computed["features"])
+    added = sum(len(answer_columns(table, recipe.added)) for table in recipe.answered)
+    added += 0 if recipe.computed is None else len(recipe.computed.features)
     columns = manifest["output"]["columns"]
     path = scratch / "spine.parquet"
     kept = ", ".join(quote(name) for name in columns[: len(columns) - added])

@@ -31,6 +31,7 @@ Send = Callable[[Message], Awaitable[None]]
 Headers = Mapping[bytes, bytes]
 
 ARROW = "application/vnd.apache.arrow.stream"
+_ROUTE = "/features"
 _JSON = b"application/json"
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _JSON_HEADER: Header = (b"content-type", _JSON)
@@ -152,9 +153,10 @@ class FeaturesRoute:
             raise too_slow(self.options.body_seconds) from None
         return body
 
-    def refusal(self, headers: Headers, error: RequestError) -> Reply:
-        """The answer to a request that was refused before it was whole."""
-        return self._refused(error, self.request_id(headers), _Seen(), time.perf_counter())
+    def refusal(self, headers: Headers, error: RequestError, route: str = _ROUTE) -> Reply:
+        """The answer to a request that was refused before it was whole; `route` is empty where it is not known yet."""
+        seen = _Seen(route)
+        return self._refused(error, self.request_id(headers), seen, time.perf_counter())
 
     def _refused(
         self, error: RequestError, request_id: bytes, seen: _Seen, started: float
@@ -162,7 +164,7 @@ class FeaturesRoute:
         status = error.status if isinstance(error, RequestRefused) else 422
         extra = error.headers if isinstance(error, RequestRefused) else ()
         if self._parts.meters is not None:
-            self._parts.meters.ended("/features", status, seen.service)
+            self._parts.meters.ended(seen.route, status, seen.service)
         if self.options.access_log:
             self._log(request_id, seen, started, status)
         body = refusal_json(error, request_id)
@@ -180,7 +182,7 @@ class FeaturesRoute:
             "info",
             "request",
             request_id=request_id.decode("latin-1"),
-            route="/features",
+            route=seen.route,
             status=status,
             ms=round((time.perf_counter() - started) * 1_000, 3),
             key=None if seen.key is None else seen.key.key_id,
@@ -203,9 +205,10 @@ class FeaturesRoute:
 class _Seen:
     """What was found out about a request before it was answered or refused."""
 
-    __slots__ = ("answer", "key", "service")
+    __slots__ = ("answer", "key", "route", "service")
 
-    def __init__(self) -> None:
+    def __init__(self, route: str = _ROUTE) -> None:
+        self.route = route
         self.key: ApiKey | None = None
         self.service = ""
         self.answer: FeatureVectors | None = None
@@ -284,6 +287,28 @@ def too_slow(seconds: float) -> RequestRefused:
         "the body did not come in time",
         field="body",
         expected=f"the whole body within {seconds:g} s",
+        headers=[(b"connection", b"close")],
+    )
+
+
+def too_long_head(limit: int) -> RequestRefused:
+    """431: the headers are longer than may be."""
+    return RequestRefused(
+        431,
+        "the headers are too long",
+        field="header",
+        expected=f"at most {limit:,} bytes of headers",
+        headers=[(b"connection", b"close")],
+    )
+
+
+def too_slow_head(seconds: float) -> RequestRefused:
+    """408: the headers did not come in time."""
+    return RequestRefused(
+        408,
+        "the headers did not come in time",
+        field="header",
+        expected=f"all headers within {seconds:g} s",
         headers=[(b"connection", b"close")],
     )
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 
 from exporters.changed_rows import Difference, RowSource
 from exporters.redis.claim import Found, claim, disown, find, newer
+from exporters.redis.eviction import warn_of_eviction
 from exporters.redis.job import ExportResult, base_of, first_record, is_live
 from exporters.redis.writing import HalfRow, OtherWriter, Run
 from featmill.errors import EncodingError, LakeError, OnlineError, OnlineRefused, OnlineUnreachable
@@ -75,6 +76,7 @@ def export_view(
     """
     started = time.perf_counter()
     export = _Export(topology_of(target), job, on_progress)
+    warn_of_eviction(export.topology, job)
     if isinstance(rows, RowSource):
         source = rows
         result = through_moves(export.topology, lambda: export.attempt(source), export.progress)
@@ -127,14 +129,7 @@ class _Export:
             with Pipeline(self._target, window=_WINDOW, topology=self.topology) as pipeline:
                 record = work.record.model_copy(update={"clients": pipeline.client_ids()})
                 if claim(self.topology, self._plan, found, record):
-                    run = Run(
-                        pipeline,
-                        self._plan,
-                        record,
-                        self._note,
-                        self._job.expiry,
-                        is_again=work.is_again,
-                    )
+                    run = Run(pipeline, self._plan, record, self._note, self._job.expiry)
                     result = self._write(run, work)
                     if result is not None:
                         return result
@@ -172,7 +167,7 @@ class _Export:
         so by now.
         """
         try:
-            written = run.write(work.rows)
+            written = run.write(work.rows, is_again=work.is_again)
             deleted = self._delete(run, work)
             run.finish()
         except (EncodingError, LakeError):

@@ -52,10 +52,7 @@ class HalfRow(Exception):
 
 
 class Run:
-    """One run: of one entity, what is sent later is executed later.
-
-    `is_again` says that a run before it may have written some of these rows: what it found there nobody has seen.
-    """
+    """One run: of one entity, what is sent later is executed later."""
 
     def __init__(
         self,
@@ -64,11 +61,8 @@ class Run:
         record: LiveRecord,
         on_mark: Callable[[int, int], None],
         expiry: KeyExpiry | None,
-        *,
-        is_again: bool = False,
     ) -> None:
         self.record = record
-        self._is_by_difference = record.differing is not None and not is_again
         self._pipeline = pipeline
         self._plan = plan
         self._on_mark = on_mark
@@ -82,15 +76,20 @@ class Run:
         """Bytes of all commands so far."""
         return self._pipeline.sent_bytes
 
-    def write(self, rows: pa.RecordBatchReader) -> int:
+    def write(self, rows: pa.RecordBatchReader, *, is_again: bool = False) -> int:
         """Send every row that is not known to be there; returns how many.
+
+        `is_again` says that a run before may have sent some of them in part: whether all the rest was there nobody saw.
 
         Raises:
             HalfRow: a row that was to be there is not.
         """
         first = position = marked = self.record.position
         for piece in _pieces_after(rows, position):
-            self._send_row(piece)
+            if self.record.differing is None or is_again:
+                self._pipeline.send_rows(self._plan, piece, partial(write_commands, self._plan))
+            else:
+                self._send_changed(piece)
             if self._dropped:
                 self._send_delete(piece, self._dropped)
             self._send_expiry(piece)
@@ -149,11 +148,8 @@ class Run:
             hint="the published table changed, or the rows were not read whole",
         )
 
-    def _send_row(self, piece: pa.RecordBatch) -> None:
-        """What differs of each row; the whole row where it is new, or may be gone, or where nothing is compared."""
-        if not self._is_by_difference:
-            self._pipeline.send_rows(self._plan, piece, partial(write_commands, self._plan))
-            return
+    def _send_changed(self, piece: pa.RecordBatch) -> None:
+        """What differs of each row; the whole row where it is new, or may be gone."""
         is_whole = _changed_flags(self._plan, piece).all(axis=1)
         whole, part = piece.filter(pa.array(is_whole)), piece.filter(pa.array(~is_whole))
         if whole.num_rows > 0:

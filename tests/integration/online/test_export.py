@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pyarrow as pa
@@ -246,3 +247,29 @@ def test_an_empty_snapshot_is_live(store):
     assert export(store, snapshot(0)).rows == 0
     assert verify(store, snapshot(0)).is_equal
     assert read_record(store, PROJECT, "clicks").is_complete
+
+
+@pytest.mark.parametrize(
+    ("policy", "memory", "warns"),
+    [("allkeys-lru", "1gb", True), ("allkeys-lru", "0", False), ("noeviction", "1gb", False)],
+)
+def test_a_store_that_may_drop_rows_is_warned_of(store, caplog, policy, memory, warns):
+    with store.client() as client:
+        client.config_set("maxmemory", memory)
+        client.config_set("maxmemory-policy", policy)
+    try:
+        export(store, snapshot(3))
+    finally:
+        with store.client() as client:
+            client.config_set("maxmemory", "0")
+            client.config_set("maxmemory-policy", "noeviction")
+
+    assert (f"maxmemory-policy {policy}" in caplog.text) is warns
+
+
+def test_a_user_who_may_not_ask_for_the_policy_exports_all_the_same(store):
+    with store.client() as client:
+        client.execute_command("ACL SETUSER", "blind", "on", "nopass", "~*", "+@all", "-info")
+    blind = replace(store, username="blind", password="x")
+
+    assert export(blind, snapshot(3)).rows == 3

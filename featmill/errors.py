@@ -9,6 +9,10 @@ FeatmillError                    exit code 1 unless said otherwise
 │   ├── SpineError               a spine without a key, with NULLs or of the wrong type
 │   ├── ManifestError            a training set's manifest that cannot be read
 │   ├── RequestError             a request for features with a key, field or type that is wrong
+│   │   ├── RequestRefused       the HTTP server answers it with a status of 4xx, 500 or 503
+│   │   └── ServerRefused        the client was answered with such a status
+│   │       ├── NotAllowed       no key, or one that does not open this
+│   │       └── TooBusy          refused until the deadline: too much to do
 │   └── KernelRefused            values that the window kernel cannot hold as 64-bit integers
 ├── ContractError                2: the dbt project's declarations contradict the contract
 ├── SourceError                  1: a source file is missing, empty or of the wrong type
@@ -39,6 +43,11 @@ A message says what, where, what was expected and what to do. `hint` is the last
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class FeatmillError(Exception):
@@ -88,6 +97,42 @@ class RequestError(UsageError):
     def __init__(self, message: str, *, field: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.field = field
+
+
+class RequestRefused(RequestError):
+    """An HTTP request that the server answers with `status` (4xx, 500 or 503); `hint` is what was expected."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        field: str = "",
+        expected: str = "",
+        headers: Sequence[tuple[bytes, bytes]] = (),
+    ) -> None:
+        super().__init__(message, field=field, hint=expected)
+        self.status = status
+        self.headers = tuple(headers)
+
+
+class ServerRefused(RequestError):
+    """The feature server refused a request; `status` is HTTP's, `request_id` finds it in the server's log."""
+
+    def __init__(
+        self, status: int, message: str, *, field: str, hint: str | None, request_id: str
+    ) -> None:
+        super().__init__(message, field=field, hint=hint)
+        self.status = status
+        self.request_id = request_id
+
+
+class NotAllowed(ServerRefused):
+    """No key, one that opens nothing, or not this (401, 403)."""
+
+
+class TooBusy(ServerRefused):
+    """Refused until the deadline because there was too much to do (429, 502, 503, 504)."""
 
 
 class ContractError(UsageError):

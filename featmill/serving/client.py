@@ -17,7 +17,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from featmill.contract.types import FeatureType, parse_type
-from featmill.errors import OnlineUnreachable, RequestError
+from featmill.errors import NotAllowed, OnlineUnreachable, ServerRefused, TooBusy
 from featmill.serving.answer import WORDS, FeatureVectors, ViewAnswer
 from featmill.serving.moments import micros_of
 
@@ -29,27 +29,6 @@ if TYPE_CHECKING:
 _AGAIN = frozenset({429, 502, 503, 504})
 _FIRST_WAIT, _LONGEST_WAIT = 0.02, 1.0
 _STATUS = {word: number for number, word in enumerate(WORDS)}
-
-
-class ServerRefused(RequestError):
-    """The server refused a request; `status` is HTTP's, `request_id` finds it in the server's log."""
-
-    def __init__(self, status: int, said: Mapping[str, Any]) -> None:
-        super().__init__(
-            str(said.get("error") or f"the server answered {status}"),
-            field=str(said.get("field") or ""),
-            hint=said.get("expected"),
-        )
-        self.status = status
-        self.request_id = str(said.get("request_id") or "")
-
-
-class NotAllowed(ServerRefused):
-    """No key, one that opens nothing, or not this (401, 403)."""
-
-
-class TooBusy(ServerRefused):
-    """Refused until the deadline because there was too much to do (429, 502, 503, 504)."""
 
 
 class FeatureClient:
@@ -240,7 +219,15 @@ def _refusal(answer: httpx.Response) -> ServerRefused:
     kind = {401: NotAllowed, 403: NotAllowed}.get(answer.status_code, ServerRefused)
     if answer.status_code in _AGAIN:
         kind = TooBusy
-    return kind(answer.status_code, said if isinstance(said, dict) else {})
+    if not isinstance(said, dict):
+        said = {}
+    return kind(
+        answer.status_code,
+        str(said.get("error") or f"the server answered {answer.status_code}"),
+        field=str(said.get("field") or ""),
+        hint=said.get("expected"),
+        request_id=str(said.get("request_id") or ""),
+    )
 
 
 def _headers(key: str | None) -> dict[str, str]:

@@ -13,8 +13,8 @@ from limits.storage import MemoryStorage
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from featmill import clock
-from featmill.errors import SettingError
-from featmill.serving.http.refusal import RequestRefused, too_busy, unauthorized
+from featmill.errors import RequestRefused, SettingError
+from featmill.serving.http.refusal import too_busy, unauthorized
 
 if TYPE_CHECKING:
     from featmill.serving.api_keys import ApiKey, ApiKeys

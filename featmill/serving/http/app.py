@@ -17,7 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from featmill.errors import FeatmillError, RequestError
+from featmill.errors import FeatmillError, RequestError, RequestRefused
 from featmill.serving.http.access import require, require_everything
 from featmill.serving.http.document import document
 from featmill.serving.http.features import (
@@ -31,7 +31,6 @@ from featmill.serving.http.features import (
     respond,
 )
 from featmill.serving.http.readiness import ages, readiness
-from featmill.serving.http.refusal import RequestRefused
 from featmill.serving.http.request_body import unknown_service
 from featmill.serving.http.served_services import kind_of
 from featmill.serving.http.status_page import status_page

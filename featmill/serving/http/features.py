@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from featmill.errors import RequestError
+from featmill.errors import RequestError, RequestRefused
 from featmill.serving.http.access import require
 from featmill.serving.http.answer_body import columns_json, rows_json
-from featmill.serving.http.refusal import RequestRefused, too_busy
+from featmill.serving.http.refusal import too_busy
 from featmill.serving.http.request_body import Asked, read_body
 
 if TYPE_CHECKING:

@@ -1,32 +1,10 @@
-"""A request that is refused: the status, the field that is wrong and what was expected there."""
+"""Refusals that several routes have, with the headers that HTTP wants beside them."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from featmill.errors import RequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from featmill.errors import RequestRefused
 
 Header = tuple[bytes, bytes]
-
-
-class RequestRefused(RequestError):
-    """An HTTP request that is answered with 4xx or 503; `hint` is what was expected."""
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        *,
-        field: str = "",
-        expected: str = "",
-        headers: Sequence[Header] = (),
-    ) -> None:
-        super().__init__(message, field=field, hint=expected)
-        self.status = status
-        self.headers = tuple(headers)
 
 
 def unauthorized(message: str) -> RequestRefused:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from featmill.serving.http.refusal import RequestRefused
+from featmill.errors import RequestRefused
 from featmill.serving.http.served_services import EXPECTED_TEXT, OfferedService, kind_of
 
 _MEMBERS = frozenset({"service", "keys", "request", "format"})

@@ -10,16 +10,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from featmill.errors import OnlineUnreachable
+from featmill.errors import NotAllowed, OnlineUnreachable, ServerRefused, TooBusy
 from featmill.serving import api_keys
 from featmill.serving.api_keys import Scope
-from featmill.serving.client import (
-    AsyncFeatureClient,
-    FeatureClient,
-    NotAllowed,
-    ServerRefused,
-    TooBusy,
-)
+from featmill.serving.client import AsyncFeatureClient, FeatureClient
 from featmill.serving.reader import FeatureReader
 from tests.integration.http.shop import NOW
 from tests.integration.serving.chain import day

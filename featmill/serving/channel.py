@@ -12,7 +12,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from hiredis import PushNotification
+from hiredis import HiredisError, PushNotification
 
 from featmill.errors import FeatmillError
 from featmill.online.connection import resp
@@ -68,6 +68,7 @@ class Wire(asyncio.Protocol):
         self._buffer: list[bytes] = []
         self._unsent = 0
         self._heard_at = loop.time()
+        self._problem = ""
         self.is_lost = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -77,7 +78,7 @@ class Wire(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nobody gets an answer any more."""
         self.is_lost = True
-        problem = f"the connection was lost: {exc or 'the server closed it'}"
+        problem = self._problem or f"the connection was lost: {exc or 'the server closed it'}"
         while self._waiting:
             future = self._waiting.popleft().future
             if not future.done():
@@ -86,9 +87,17 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand the replies to whom they belong, in order."""
-        reader, waiting = self._reader, self._waiting
         self._heard_at = self._loop.time()
-        reader.feed(data)
+        self._reader.feed(data)
+        try:
+            self._hand_out()
+        except HiredisError as error:
+            # Nobody can tell where the next reply would begin.
+            self._problem = f"the store sent what is no reply: {error}"
+            self.abort()
+
+    def _hand_out(self) -> None:
+        reader, waiting = self._reader, self._waiting
         while (reply := reader.gets()) is not False:
             if type(reply) is PushNotification:
                 self._on_push(reply)

@@ -13,6 +13,8 @@ from collections import deque
 from threading import Condition, Thread
 from typing import TYPE_CHECKING, Any
 
+from hiredis import HiredisError
+
 from featmill.errors import FeatmillError
 from featmill.serving.patience import CONNECTING
 from featmill.serving.store_failures import StoreLost
@@ -202,6 +204,8 @@ def _exchange(links: list[Links], parts: tuple[Part, ...], deadline: float) -> l
             link.close()
         if isinstance(error, TimeoutError):
             raise StoreLost("deadline", "the store did not answer in time") from error
+        if isinstance(error, HiredisError):
+            raise StoreLost("unreachable", f"the store sent what is no reply: {error}") from error
         if isinstance(error, OSError):
             if any(link.heard for _, link in taken):
                 raise StoreLost("unreachable", str(error)) from error

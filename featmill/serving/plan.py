@@ -126,7 +126,8 @@ class ServicePlan:
         stored = _stored(service, refs, tables, layout)
         answered, computed = stored[: len(service.features)], service.request_features
         keys = _request_keys(tables)
-        _check_names(service, keys, [one.name for one in (*answered, *computed)])
+        names = (*(one.name for one in answered), *(one.name for one in computed))
+        _check_names(service, keys, names)
         return cls(
             name=name,
             project=project,
@@ -140,7 +141,7 @@ class ServicePlan:
             request=_request_plan(service, answered),
             key_names=tuple(key.name for key in keys),
             request_names=tuple(field.name for field in service.request_fields),
-            names=(*(one.name for one in answered), *(one.name for one in computed)),
+            names=names,
             types=(*(one.type for one in answered), *(one.type for one in computed)),
             decoders=tuple(_decoder(stored, group) for group in range(len(layout.groups))),
             view_of=(*(feature.view for feature in answered), *(None for _ in computed)),

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socketserver
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
+from threading import Thread
 
 import pytest
 import trustme
@@ -19,6 +22,8 @@ from tests.integration.serving.servers import HarassedServer
 from tests.integration.serving.stored import NOON, USERS, Stored, service, values
 
 pytestmark = pytest.mark.redis
+
+_GARBAGE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
 
 
 def filled(target, **policy):
@@ -69,6 +74,37 @@ def test_a_certificate_that_is_not_trusted_is_a_problem_and_no_exception(store, 
         answers = read_once(stored, [1])
 
     assert [answer.degraded for answer in answers] == ["unreachable"] * 2
+
+
+@contextmanager
+def babbling():
+    """A server that lets readers in and answers everything else with what is no reply."""
+
+    class Babble(socketserver.BaseRequestHandler):
+        def handle(self):
+            while received := self.request.recv(65_536):
+                is_login = b"SELECT" in received
+                is_hello = b"HELLO" in received
+                said = b"+OK\r\n" if is_login else b"-ERR\r\n" if is_hello else _GARBAGE
+                self.request.sendall(said)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Babble) as server:
+        server.daemon_threads = True
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        yield OnlineTarget.from_url(f"redis://127.0.0.1:{server.server_address[1]}/0")
+        server.shutdown()
+        thread.join()
+
+
+def test_what_is_no_reply_is_a_store_that_is_lost(store, caplog):
+    stored = filled(store)
+    with babbling() as target:
+        stored.target = target
+        answers = read_once(stored, [1])
+
+    assert [answer.degraded for answer in answers] == ["unreachable"] * 2
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_a_login_is_used_and_a_wrong_one_is_a_problem(store):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _OK, _DEFAULT = int(Status.OK), int(Status.DEFAULT)
 _EXPIRED, _MISSING = int(Status.EXPIRED), int(Status.MISSING)
+#: The status of a field that a row which is there does not have; a NULL is a field, of no bytes.
+_ABSENT = bytes((Status.MISSING,))
 #: Whether a row of a status serves its values, by the status's number.
 _SERVES = tuple(status in (Status.OK, Status.STALE) for status in Status)
 _SERVING = bytes((Status.OK, Status.STALE))
@@ -148,11 +150,13 @@ def _one(
     statuses: list[bytes] = []
     for feature in plan.stored:
         view = feature.view
-        if serves[view]:
-            values.append((feature.decode(rows[feature.group][feature.at]),))
+        reply = rows[feature.group][feature.at]
+        if serves[view] and reply is not None:
+            values.append((feature.decode(reply),))
             statuses.append(words[view])
         else:
-            value, status = _instead(plan, feature, words[view], (rows, serves))
+            status = _ABSENT if serves[view] else words[view]
+            value, status = _instead(plan, feature, status, (rows, serves))
             values.append((value,))
             statuses.append(status)
     return values, statuses
@@ -165,8 +169,9 @@ def _instead(
     rows, serves = known
     if feature.fallback is not None:
         source = plan.stored[feature.fallback]
-        if serves[source.view]:
-            return source.decode(rows[source.group][source.at]), bytes((_DEFAULT,))
+        reply = rows[source.group][source.at]
+        if serves[source.view] and reply is not None:
+            return source.decode(reply), bytes((_DEFAULT,))
     if feature.default is not None:
         return feature.default, bytes((_DEFAULT,))
     return None, status
@@ -176,21 +181,27 @@ def _many(
     plan: ServicePlan, asked: Asked, found: Found, looked: Sequence[_LookedUp]
 ) -> tuple[list[Sequence[Any]], list[bytes]]:
     values: list[Sequence[Any]] = [()] * len(plan.stored)
+    statuses = [looked[feature.view].answer.statuses for feature in plan.stored]
+    whole = [looked[feature.view].all_serve for feature in plan.stored]
     for group, rows, entities, (members, decoder) in zip(
         plan.groups, found.rows, asked.entities, plan.decoders, strict=True
     ):
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(group.fields)
         read = [_serving(plan.stored[at], columns, looked) for at in members]
-        for at, column in zip(members, decoder.values(read), strict=True):
+        for at, column, replies in zip(members, decoder.values(read), read, strict=True):
             values[at] = _spread(column, entities.row_of)
-    statuses = [looked[feature.view].answer.statuses for feature in plan.stored]
-    own = list(values)
+            # A NULL is false as well; mostly there is neither.
+            if whole[at] and not all(replies) and None in replies:
+                whole[at] = False
+            if not whole[at]:
+                of_rows = _of_fields(looked[plan.stored[at].view].statuses, replies)
+                statuses[at] = _spread_bytes(of_rows, entities.row_of)
+    own, known = list(values), list(statuses)
     for at, feature in enumerate(plan.stored[: plan.answered]):
-        if looked[feature.view].all_serve:
+        if whole[at]:
             continue
         if feature.fallback is not None:
-            source = plan.stored[feature.fallback]
-            others = (own[feature.fallback], looked[source.view].answer.statuses)
+            others = (own[feature.fallback], known[feature.fallback])
             values[at], statuses[at] = _with_fallback(feature, own[at], statuses[at], others)
         elif feature.default is not None:
             default = feature.default
@@ -200,6 +211,14 @@ def _many(
             ]
             statuses[at] = statuses[at].translate(_DEFAULTED)
     return values, statuses
+
+
+def _of_fields(statuses: bytes, replies: Sequence[bytes | None]) -> bytes:
+    """The rows' statuses, but `missing` where the row serves and has no such field."""
+    return bytes(
+        _MISSING if reply is None and _SERVES[status] else status
+        for reply, status in zip(replies, statuses, strict=True)
+    )
 
 
 def _serving(

@@ -141,6 +141,50 @@ def test_a_null_of_a_row_that_serves_stays_null(store, read, rows):
 
 
 @pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize("has_default", [False, True])
+def test_a_feature_that_the_rows_that_serve_do_not_have_is_missing(store, read, rows, has_default):
+    """Rolled back to rows from before it was declared: that is no NULL."""
+    before = feature_table("users", features={"visits": "BIGINT"})
+    table = with_defaults(USERS, city="nowhere") if has_default else USERS
+    table = with_defaults(table, visits=-1)
+    stored = Stored(store, [table], [service("users:visits", "users:city")])
+    stored.put(before, *((n, NOON, 5) for n in range(rows)))
+    stored.serve()
+
+    answer = read(stored, {"user_id": list(range(rows))})
+
+    city, status = ("nowhere", "default") if has_default else (None, "missing")
+    assert values(answer) == {"visits": [5] * rows, "city": [city] * rows}
+    assert words(answer) == {"visits": ["ok"] * rows, "city": [status] * rows}
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_a_fallback_stands_in_for_a_feature_that_the_rows_do_not_have(store, read, rows):
+    """And a source that the rows lack as well does not."""
+    before = feature_table("orders", features={"total": "DOUBLE"})
+    lacks = feature_table("users", features={"visits": "BIGINT", "city": "VARCHAR"})
+    pairs = [("orders:city", "users:city"), ("orders:total", "users:rate")]
+    orders = with_defaults(feature_table("orders", features={"city": "VARCHAR"}), city="nowhere")
+    stored = Stored(
+        store,
+        [with_defaults(ORDERS, city="nowhere", total=1.5), USERS],
+        [service("orders:city", "orders:total", fallbacks=pairs)],
+    )
+    stored.put(before, *((n, NOON, 9.0) for n in range(rows)))
+    stored.put(lacks, *((n, NOON, 1, "Bonn") for n in range(rows)))
+    stored.serve()
+    answer = read(stored, {"user_id": list(range(rows))})
+    assert values(answer) == {"city": ["Bonn"] * rows, "total": [9.0] * rows}
+    assert words(answer) == {"city": ["default"] * rows, "total": ["ok"] * rows}
+
+    stored.put(orders, *((n, NOON, "Rome") for n in range(rows)), snapshot="s2")
+    stored.serve()
+    answer = read(stored, {"user_id": list(range(rows))})
+    assert values(answer) == {"city": ["Rome"] * rows, "total": [1.5] * rows}
+    assert words(answer) == {"city": ["ok"] * rows, "total": ["default"] * rows}
+
+
+@pytest.mark.parametrize("rows", [1, 2])
 def test_a_fallback_comes_before_the_default(store, read, rows):
     """The source's value where its row serves; else the declared default."""
     orders = with_ttl(with_defaults(ORDERS, total=1.5, city="nowhere"), HOUR)

@@ -94,8 +94,8 @@ def export(
         heal_ledger(step.registry, step.target, step.projects)
         if release_id is None:
             require_newer(step)
-    publication = Publication(step, mode)
-    done = publication.write(on_step, force=force)
+    publication = Publication(step, mode, force=force)
+    done = publication.write(on_step)
     if mode is PublishMode.GENERATION or publication.is_beside:
         publication.prove(on_step)
     if mode is PublishMode.GENERATION:
@@ -143,7 +143,8 @@ def verify(
     if extra or not all(report.is_equal for report in reports):
         raise ParityError(
             differences(step.release, reports, extra),
-            hint="put the release online again: featmill export --force, or promote it: featmill promote",
+            hint="write every row of it again: featmill promote --force --again "
+            f"--release {step.release.release_id}",
         )
     return Verified(step.release.release_id, tuple(reports), step.absent)
 

@@ -44,12 +44,13 @@ class Wanted:
     """What to promote, and how.
 
     `release_id` is by default the newest, `mode` what the settings say. `again` promotes also what does not come after
-    what was promoted before.
+    what was promoted before; `force` writes every row, whatever the store says that it has.
     """
 
     release_id: str | None = None
     mode: PublishMode | None = None
     again: bool = False
+    force: bool = False
     with_feast: bool = True
 
 
@@ -113,7 +114,7 @@ def promote_as(settings: Settings, wanted: Wanted, on_step: Step | None = None) 
     if not wanted.again:
         require_newer(step)
     mode = wanted.mode or PublishMode(settings.publish_mode)
-    publication = Publication(step, mode)
+    publication = Publication(step, mode, force=wanted.force)
     done = publication.write(on_step)
     reports = publication.prove(on_step)
     if publication.is_beside and not wanted.again:

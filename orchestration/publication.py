@@ -7,13 +7,13 @@ is being built is known from the store, so that any later run of the same releas
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporters.redis.generations import (
     Generation,
     GenerationState,
     make_live,
-    mode_of,
     put_generation,
     read_generations,
     rows_project_of,
@@ -31,6 +31,7 @@ from featmill.online.serving_state import (
     read_state,
     remember_projects,
 )
+from orchestration.found_rows import found_rows, rows_to_work_on
 from orchestration.online_views import (
     ViewWrite,
     compare_view,
@@ -39,7 +40,6 @@ from orchestration.online_views import (
     retire,
     undeclared,
     write_view,
-    written_view,
 )
 
 if TYPE_CHECKING:
@@ -48,21 +48,17 @@ if TYPE_CHECKING:
     from exporters.redis import ParityReport, RetiredView
     from featmill.contract.catalog import FeatureTable
     from featmill.warehouse.model import Snapshot
+    from orchestration.found_rows import FoundRows
     from orchestration.online_views import ExportedView, OnlineRelease, Step
-
-#: What may be built on, best first: what is whole already, then what is nearly.
-_REUSED = (
-    GenerationState.LIVE,
-    GenerationState.READY,
-    GenerationState.KEPT,
-    GenerationState.BUILDING,
-)
 
 
 class Publication:
-    """One run of one release, in every Feast project that has a view of it or serves already."""
+    """One run of one release, in every Feast project that has a view of it or serves already.
 
-    def __init__(self, step: OnlineRelease, mode: PublishMode) -> None:
+    With `force` every row is written, whatever the store says that it has.
+    """
+
+    def __init__(self, step: OnlineRelease, mode: PublishMode, *, force: bool = False) -> None:
         self._step = step
         for project in step.projects:
             of_project = [
@@ -74,7 +70,7 @@ class Publication:
             plan_views(project, of_project)
         serving = {project: read_state(step.target, project) for project in step.projects}
         self.places = tuple(
-            Place(step, project, mode, state)
+            Place(PlaceJob(step, project, mode, force), state)
             for project, state in serving.items()
             if state is not None or step.of_project(project)
         )
@@ -92,25 +88,29 @@ class Publication:
         """Of each Feast project, the name in the keys of the rows that this run writes."""
         return {place.project: place.rows_project for place in self.places}
 
-    def write(self, on_step: Step | None, *, force: bool = False) -> tuple[ExportedView, ...]:
+    def write(self, on_step: Step | None) -> tuple[ExportedView, ...]:
         """Write every view; what is beside the live rows then holds no view that is not declared."""
-        done = tuple(view for place in self.places for view in place.write(on_step, force=force))
+        done = tuple(view for place in self.places for view in place.write(on_step))
         beside = {p.project: p.rows_project for p in self.places if not p.is_live}
         extra = undeclared(self._step.target, self._step.catalog, beside)
         retire(self._step.target, self._step.catalog, extra)
         return done
 
     def prove(self, on_step: Step | None) -> tuple[ParityReport, ...]:
-        """Compare all that was written with the release, exactly; what was found whole is not compared again.
+        """Compare all that was written with the release, exactly; what was found proven is not compared again.
 
         Raises:
-            ParityError: something differs; what served before goes on serving.
+            ParityError: something differs; what served before goes on serving, and the next run writes every row.
         """
-        reports = tuple(report for place in self.places for report in place.compare(on_step))
+        compared = [(place, place.compare(on_step)) for place in self.places]
+        reports = tuple(report for _, of_place in compared for report in of_place)
+        for place, of_place in compared:
+            if not all(report.is_proof for report in of_place):
+                place.doubt()
         if not all(report.is_proof for report in reports):
             raise ParityError(
                 differences(self._step.release, reports, ()),
-                hint="somebody else wrote there: run the command again, with --force for an export in place",
+                hint="somebody else wrote there, or the store lost rows: run the command again, it writes every row",
             )
         for place in self.places:
             place.settle()
@@ -129,24 +129,37 @@ class Publication:
         return retire(self._step.target, self._step.catalog, extra)
 
 
+@dataclass(frozen=True, slots=True)
+class PlaceJob:
+    """Which release goes to which Feast project, and how."""
+
+    step: OnlineRelease
+    project: str
+    mode: PublishMode
+    force: bool = False
+
+
 class Place:
     """Where the rows of one Feast project go.
 
     `is_live` says that readers see them while they are written.
     """
 
-    def __init__(
-        self, step: OnlineRelease, project: str, mode: PublishMode, serving: ServingState | None
-    ) -> None:
-        self.project = project
-        self._step = step
-        self._mode = mode
+    def __init__(self, job: PlaceJob, serving: ServingState | None) -> None:
+        self.project = job.project
+        self._step = job.step
+        self._mode = job.mode
         self._serving = serving
-        self._epoch = next_epoch(step.target, project)
-        known = read_generations(step.target, project, serving)
-        settle_live(step.target, project, serving, known)
-        self._generation = self._chosen(known)
-        self._is_whole = False
+        self._epoch = next_epoch(self._step.target, self.project)
+        known = read_generations(self._step.target, self.project, serving)
+        settle_live(self._step.target, self.project, serving, known)
+        wanted = self._step.release.release_id
+        found = rows_to_work_on(known, self.project, wanted, job.mode, force=job.force)
+        self._generation = found or self._new(
+            rows_project_of(self.project, self._mode, self._epoch)
+        )
+        self._force = job.force or self._generation.is_doubted
+        self._found: FoundRows | None = None
         self._is_marked = False
         self._views = {} if serving is None else dict(serving.views)
 
@@ -167,31 +180,32 @@ class Place:
         """What serves, as far as this run knows."""
         return self._serving
 
-    def write(self, on_step: Step | None, *, force: bool) -> list[ExportedView]:
+    def write(self, on_step: Step | None) -> list[ExportedView]:
         """Write every view, unless all of them are there."""
         views = self._step.of_project(self.project)
-        if not force:
-            found = self._found_whole(views)
-            if found is not None:
-                self._is_whole = True
-                update = {"read_at": self._step.read_at}
-                self._generation = self._generation.model_copy(update=update)
-                return found
+        if not self._force:
+            writes = [self._view(table, snapshot) for table, snapshot in views]
+            wanted = self._step.release.release_id
+            self._found = found_rows(self._generation, self._serving, wanted, writes)
+        if self._found is not None:
+            self._generation = self._generation.model_copy(update={"read_at": self._step.read_at})
+            return list(self._found.views)
         if self._generation.state is GenerationState.LIVE and self._mode is PublishMode.GENERATION:
             self._generation = self._new(rows_project_of(self.project, self._mode, self._epoch))
         self._begin()
         done = []
         for table, snapshot in views:
-            result = write_view(self._view(table, snapshot, force=force), on_step)
+            result = write_view(self._view(table, snapshot), on_step)
             self._wrote(result)
             done.append(result)
         served = {v.view: ServedView(snapshot_id=v.snapshot_id, rows=v.entities) for v in done}
-        self._generation = self._generation.model_copy(update={"views": served})
+        update = {"views": served, "is_doubted": False}
+        self._generation = self._generation.model_copy(update=update)
         return done
 
     def compare(self, on_step: Step | None) -> list[ParityReport]:
-        """A report for each view that was written."""
-        if self._is_whole:
+        """A report for each view, unless all of them are known to be what was published."""
+        if self._found is not None and self._found.is_proven:
             return []
         return [
             compare_view(self._step, self.rows_project, view, on_step)
@@ -200,32 +214,29 @@ class Place:
 
     def settle(self) -> None:
         """Note that a generation is whole and proven."""
-        if self._generation.state is GenerationState.BUILDING and not self.is_live:
+        if self._found is not None and self._found.is_proven:
+            return
+        self._generation = self._generation.model_copy(update={"proven_at": clock.now()})
+        waits = self._generation.state in (GenerationState.BUILDING, GenerationState.READY)
+        if waits and not self.is_live:
             self._generation = self._generation.as_state(GenerationState.READY)
             put_generation(self._step.target, self.project, self._generation)
+
+    def doubt(self) -> None:
+        """Note that the rows are not what was published: what nobody reads is to go, the rest to be written anew."""
+        doubted = self._generation.model_copy(update={"is_doubted": True})
+        if not self.is_live:
+            doubted = doubted.as_state(GenerationState.REMOVING)
+        put_generation(self._step.target, self.project, doubted)
 
     def flip(self) -> bool:
         """Make it serve; False where it did already, to the last view."""
         before = self._serving
-        if self._is_whole and before is not None and before.rows_project == self.rows_project:
+        is_there = before is not None and before.rows_project == self.rows_project
+        if self._found is not None and is_there:
             return False
         self._serving = make_live(self._step.target, self.project, self._generation, self._epoch)
         return True
-
-    def _chosen(self, known: Mapping[str, Generation]) -> Generation:
-        """The rows to work on: those in place, or a generation of the same release, or a new one."""
-        if self._mode is PublishMode.IN_PLACE:
-            return known.get(self.project) or self._new(self.project)
-        same = [
-            g
-            for g in known.values()
-            if g.release_id == self._step.release.release_id
-            and g.state in _REUSED
-            and mode_of(self.project, g.rows_project) is PublishMode.GENERATION
-        ]
-        if not same:
-            return self._new(rows_project_of(self.project, self._mode, self._epoch))
-        return min(same, key=lambda g: (_REUSED.index(g.state), -g.epoch))
 
     def _new(self, rows_project: str) -> Generation:
         release = self._step.release
@@ -240,29 +251,13 @@ class Place:
             read_at=self._step.read_at,
         )
 
-    def _found_whole(self, views: list[tuple[FeatureTable, Snapshot]]) -> list[ExportedView] | None:
-        """What is there, if that is exactly the release as it would be written now."""
-        generation = self._generation
-        is_settled = generation.state in (GenerationState.LIVE, GenerationState.READY)
-        if generation.state is GenerationState.LIVE:
-            is_settled = self._serving is not None and self._serving.is_complete
-        if not is_settled or generation.release_id != self._step.release.release_id:
-            return None
-        if set(generation.views) != {table.name for table, _ in views}:
-            return None
-        found = []
-        for table, snapshot in views:
-            view = written_view(self._view(table, snapshot))
-            if view is None or generation.views[view.view].snapshot_id != view.snapshot_id:
-                return None
-            found.append(view)
-        return found
-
     def _begin(self) -> None:
         """Note what is being built, and by which run."""
         if self._generation.state is GenerationState.REMOVING:
             self._finish_removal()
         begun = self._new(self.rows_project)
+        # Until every row is written: this run may be killed as well.
+        begun = begun.model_copy(update={"is_doubted": self._generation.is_doubted})
         if self._generation.state is GenerationState.BUILDING:
             begun = begun.model_copy(update={"started_at": self._generation.started_at})
         self._generation = begun
@@ -273,14 +268,14 @@ class Place:
 
         remove_generation(self._step.target, self.project, self.rows_project)
 
-    def _view(self, table: FeatureTable, snapshot: Snapshot, *, force: bool = False) -> ViewWrite:
+    def _view(self, table: FeatureTable, snapshot: Snapshot) -> ViewWrite:
         return ViewWrite(
             step=self._step,
             rows_project=self.rows_project,
             table=table,
             snapshot=snapshot,
             epoch=self._epoch,
-            force=force,
+            force=self._force,
             before=(lambda: self._replacing(table.name)) if self.is_live else None,
         )
 

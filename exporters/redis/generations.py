@@ -44,7 +44,8 @@ class Generation(BaseModel):
     """One set of rows, under keys that end with `rows_project`.
 
     `epoch` is that of the run that worked on it last, `read_at` when that one read the registry. `served_epoch` is that
-    of the flip that made it live last, None where it never was.
+    of the flip that made it live last, None where it never was. `proven_at` is when all of it was last compared with
+    what was published; `is_doubted` says that it differed then, and serves for want of better.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +59,8 @@ class Generation(BaseModel):
     started_at: datetime
     read_at: datetime
     served_epoch: int | None = None
+    proven_at: datetime | None = None
+    is_doubted: bool = False
     views: dict[str, ServedView] = {}
 
     def as_state(self, state: GenerationState) -> Generation:

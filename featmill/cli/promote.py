@@ -52,6 +52,9 @@ def promote(
             help="Also what does not come after what was promoted before, as after a rollback.",
         ),
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write every row, even where the store has the release.")
+    ] = False,
     clean: Annotated[
         bool, typer.Option("--clean", help="Promote nothing, only remove what is not kept.")
     ] = False,
@@ -74,7 +77,7 @@ def promote(
             removed = promotion.clean(settings, bars)
         else:
             how = None if mode is None else PublishMode(mode.value)
-            wanted = promotion.Wanted(release, how, again=again, with_feast=feast)
+            wanted = promotion.Wanted(release, how, again=again, force=force, with_feast=feast)
             done = promotion.promote_as(settings, wanted, bars)
             removed = done.removed
     if not clean:

@@ -99,8 +99,8 @@ class Chain:
     def verify(self, release_id=None):
         return online_steps.verify(self.settings, release_id)
 
-    def promote(self, release_id=None, *, mode="generation", again=False):
-        wanted = promotion.Wanted(release_id, PublishMode(mode), again=again, with_feast=False)
+    def promote(self, release_id=None, *, mode="generation", **more):
+        wanted = promotion.Wanted(release_id, PublishMode(mode), with_feast=False, **more)
         return promotion.promote_as(self.settings, wanted)
 
     def rollback(self, release_id=None):
@@ -120,6 +120,13 @@ class Chain:
         if values[-1] is None:
             return None
         return tuple(value_text(value) for value in values[:-1])
+
+    def lose(self, number, rows_project=None):
+        """Take one entity out of the store behind featmill's back, as eviction does."""
+        plan = plan_view(rows_project or self.serving().rows_project, CLICKS)
+        entity = pa.record_batch({"user_id": pa.array([number], pa.int64())})
+        with self.target.client() as client:
+            assert client.delete(redis_keys(plan, entity)[0].as_py()) == 1
 
     def generations(self, project="shop"):
         """Rows project -> (release, state) of every generation."""

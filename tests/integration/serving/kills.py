@@ -44,15 +44,17 @@ def _before(module, name, when=lambda *_: True):
     return arm
 
 
-def _after(module, name):
+def _after(module, name, when=lambda *_: True):
     """Just after a function did its work."""
 
     def arm(patch, die):
         original = getattr(module, name)
 
         def armed(*given):
-            original(*given)
-            die()
+            done = original(*given)
+            if when(*given):
+                die()
+            return done
 
         patch.setattr(module, name, armed)
 
@@ -79,6 +81,11 @@ def _is(state):
     )
 
 
+def _is_whole(_target, _project, state):
+    """In place the state is written twice: first that rows are being replaced."""
+    return state.is_complete
+
+
 #: Where a promotion can die, in the order of its steps.
 POINTS = {
     "after the epoch": _before(publication, "read_generations"),
@@ -86,8 +93,8 @@ POINTS = {
     "during the rows": _during_rows,
     "before the proof": _before(publication, "compare_view"),
     "after the proof": _before(publication, "put_generation", _is("ready")),
-    "before the flip": _before(generations, "put_state"),
-    "after the flip": _after(generations, "put_state"),
+    "before the flip": _before(generations, "put_state", _is_whole),
+    "after the flip": _after(generations, "put_state", _is_whole),
     "before the ledger": _before(promotion, "record_live"),
     "before the removal": _before(promotion, "_clean"),
 }

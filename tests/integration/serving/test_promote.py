@@ -153,13 +153,18 @@ def test_a_generation_that_is_not_what_was_published_does_not_serve(chain, days,
         return done
 
     write_view = online_views.write_view
-    monkeypatch.setattr(publication, "write_view", spoil)
-    with pytest.raises(ParityError, match="clicks: 1 differences"):
-        chain.promote(days[1])
+    with monkeypatch.context() as patch:
+        patch.setattr(publication, "write_view", spoil)
+        with pytest.raises(ParityError, match="clicks: 1 differences") as caught:
+            chain.promote(days[1])
 
+    assert "run the command again" in caught.value.hint
     assert chain.served(7) == ("701", '"day 1"')
-    assert chain.generations()["shop__g2"] == (days[1], "building")
+    assert chain.generations()["shop__g2"] == (days[1], "removing")
     assert chain.ledger() == [("live", days[0])]
+    assert chain.promote(days[1]).flipped
+    assert chain.generations() == {"shop__g1": (days[0], "kept"), "shop__g3": (days[1], "live")}
+    assert chain.entities("shop__g2") == 0
 
 
 def test_only_the_last_generations_are_kept(chain, days):
@@ -302,11 +307,11 @@ def test_in_place_the_state_says_incomplete_from_the_first_row_to_the_last(
         seen.append((state.is_complete, state.views["clicks"].snapshot_id))
         return put(target, project, state)
 
-    monkeypatch.setattr(publication, "put_state", watched)
+    monkeypatch.setattr(generations_module, "put_state", watched)
     chain.promote(days[1], mode="in_place")
 
     snapshot = chain.registry.find(days[1]).snapshots["clicks"]
-    assert seen == [(False, None), (False, snapshot)]
+    assert seen == [(False, None), (False, snapshot), (True, snapshot)]
     assert (chain.serving().is_complete, chain.serving().views["clicks"].snapshot_id) == (
         True,
         snapshot,

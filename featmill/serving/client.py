@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _AGAIN = frozenset({429, 502, 503, 504})
 _FIRST_WAIT, _LONGEST_WAIT = 0.02, 1.0
+_VERSION_HEADER = "x-featmill-service-version"
+#: Reads of a service whose types change meanwhile; while workers are replaced two versions answer.
+_ATTEMPTS = 4
 _STATUS = {word: number for number, word in enumerate(WORDS)}
 
 
@@ -56,14 +59,19 @@ class FeatureClient:
             ServerRefused: the request is wrong; `field` says where.
             NotAllowed: the key does not open the service.
             TooBusy: the server had no time until the deadline.
-            OnlineUnreachable: there was no server until the deadline.
+            OnlineUnreachable: there was no server until the deadline, or its services kept changing.
         """
-        types = self._types.get(service)
-        if types is None:
-            path = f"/services/{_quoted(service)}"
-            types = self._types[service] = _types_of(self._asked("GET", path).json())
-        answer = self._asked("POST", "/features", _body(service, keys, request))
-        return _vectors(answer.json(), types)
+        body = _body(service, keys, request)
+        for _ in range(_ATTEMPTS):
+            types = self._types.get(service)
+            if types is None:
+                path = f"/services/{_quoted(service)}"
+                types = self._types[service] = _types_of(self._asked("GET", path).json())
+            answer = self._asked("POST", "/features", body)
+            if _is_of(answer, types):
+                return _vectors(answer.json(), types)
+            self._types.pop(service, None)
+        raise _keeps_changing(service)
 
     def services(self) -> list[dict[str, Any]]:
         """The services that the key opens; raises as `read` does."""
@@ -115,12 +123,17 @@ class AsyncFeatureClient:
         self, service: str, keys: Mapping[str, Any], request: Mapping[str, Any] | None = None
     ) -> FeatureVectors:
         """See `FeatureClient.read`."""
-        types = self._types.get(service)
-        if types is None:
-            path = f"/services/{_quoted(service)}"
-            types = self._types[service] = _types_of((await self._asked("GET", path)).json())
-        answer = await self._asked("POST", "/features", _body(service, keys, request))
-        return _vectors(answer.json(), types)
+        body = _body(service, keys, request)
+        for _ in range(_ATTEMPTS):
+            types = self._types.get(service)
+            if types is None:
+                path = f"/services/{_quoted(service)}"
+                types = self._types[service] = _types_of((await self._asked("GET", path)).json())
+            answer = await self._asked("POST", "/features", body)
+            if _is_of(answer, types):
+                return _vectors(answer.json(), types)
+            self._types.pop(service, None)
+        raise _keeps_changing(service)
 
     async def services(self) -> list[dict[str, Any]]:
         """See `FeatureClient.services`."""
@@ -264,10 +277,12 @@ def _told(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class _Types:
-    """What a service's features are, and what makes values of the texts among them."""
+    """What a service's features are, what makes values of the texts among them, and which view each is of."""
 
+    version: str
     types: Mapping[str, FeatureType]
     readers: Mapping[str, Callable[[str], Any]]
+    views: Mapping[str, str | None]
 
 
 def _types_of(said: Mapping[str, Any]) -> _Types:
@@ -276,7 +291,20 @@ def _types_of(said: Mapping[str, Any]) -> _Types:
         one["name"]: _READERS[one["json_type"]] for one in columns if one["json_type"] in _READERS
     }
     types = {one["name"]: parse_type(one["type"]) for one in said["features"]}
-    return _Types(types, readers)
+    views = {one["name"]: one["view"] for one in said["features"]}
+    return _Types(said["version"], types, readers, views)
+
+
+def _is_of(answer: httpx.Response, types: _Types) -> bool:
+    """Whether the answer is of the service that the types are of."""
+    return bool(answer.headers.get(_VERSION_HEADER) == types.version)
+
+
+def _keeps_changing(service: str) -> OnlineUnreachable:
+    return OnlineUnreachable(
+        f"the service {service} was another one at each of {_ATTEMPTS} reads",
+        hint="servers of two versions answer; read again when all are of one",
+    )
 
 
 _READERS: Mapping[str, Callable[[str], Any]] = {
@@ -290,6 +318,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 def _vectors(said: Mapping[str, Any], types: _Types) -> FeatureVectors:
     names = tuple(said["values"])
     views = tuple(_view(name, view) for name, view in said["views"].items())
+    places: dict[str | None, int] = {view.view: at for at, view in enumerate(views)}
     keys = {name: _read(column, types.readers.get(name)) for name, column in said["keys"].items()}
     return FeatureVectors(
         service=said["service"],
@@ -298,7 +327,7 @@ def _vectors(said: Mapping[str, Any], types: _Types) -> FeatureVectors:
         names=names,
         values=tuple(_read(said["values"][name], types.readers.get(name)) for name in names),
         statuses=tuple(_numbers(said["statuses"][name]) for name in names),
-        view_of=(None,) * len(names),
+        view_of=tuple(places.get(types.views[name]) for name in names),
         views=views,
         as_of=datetime.fromisoformat(said["as_of"]),
         degraded=said["degraded"],

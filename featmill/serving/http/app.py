@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 from starlette.applications import Starlette
@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from featmill.errors import FeatmillError, RequestError, RequestRefused
 from featmill.serving.http.access import require, require_everything
+from featmill.serving.http.description import described
 from featmill.serving.http.document import document
 from featmill.serving.http.features import (
     FeaturesRoute,
@@ -32,16 +33,13 @@ from featmill.serving.http.features import (
 )
 from featmill.serving.http.readiness import ages, readiness
 from featmill.serving.http.request_body import unknown_service
-from featmill.serving.http.served_services import kind_of
 from featmill.serving.http.status_page import status_page
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from types import FrameType
 
     from starlette.requests import Request
 
-    from featmill.contract.types import FeatureType
     from featmill.serving.api_keys import ApiKey
     from featmill.serving.http.meters import Meters
     from featmill.serving.http.served_services import OfferedService
@@ -250,26 +248,6 @@ class _Others:
                 status=status,
                 ms=round((time.perf_counter() - started) * 1_000, 3),
             )
-
-
-def described(service: OfferedService) -> dict[str, Any]:
-    """A service as GET /services tells of it."""
-    return {
-        "name": service.name,
-        "description": service.declared.description,
-        "owner": service.declared.owner,
-        "views": list(service.views),
-        "keys": _columns(service.keys),
-        "request": _columns(service.request),
-        "features": _columns(service.features),
-    }
-
-
-def _columns(columns: Mapping[str, FeatureType]) -> list[dict[str, Any]]:
-    return [
-        {"name": name, "type": column.sql, "json_type": kind_of(column), "is_list": column.is_list}
-        for name, column in columns.items()
-    ]
 
 
 def _json(value: object, status: int = 200) -> Response:

@@ -38,11 +38,15 @@ _HEADERS = {
         "schema": {"type": "string"},
     }
 }
-_DEGRADED = {
+_OF_ANSWERS = {
+    "X-Featmill-Service-Version": {
+        "description": "The `version` of GET /services/{name}: types that are remembered are those of a version.",
+        "schema": {"type": "string"},
+    },
     "X-Featmill-Degraded": {
         "description": "Only where the store had no part in the answer: why.",
         "schema": {"type": "string"},
-    }
+    },
 }
 
 
@@ -110,7 +114,7 @@ def _features(services: Mapping[str, OfferedService], entities: int, auth: bool)
         "responses": {
             "200": {
                 "description": "Values with their statuses, ages and snapshots.",
-                "headers": _HEADERS | _DEGRADED,
+                "headers": _HEADERS | _OF_ANSWERS,
                 "content": answers,
             },
             **_refusals(sorted(without_keys)),

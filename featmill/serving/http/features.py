@@ -16,6 +16,7 @@ import orjson
 from featmill.errors import RequestError, RequestRefused
 from featmill.serving.http.access import require
 from featmill.serving.http.answer_body import columns_json, rows_json
+from featmill.serving.http.description import VERSION_HEADER, version_of
 from featmill.serving.http.refusal import too_busy
 from featmill.serving.http.request_body import Asked, read_body
 
@@ -53,6 +54,9 @@ class FeaturesRoute:
     def __init__(self, parts: ServerParts) -> None:
         self._parts = parts
         self.options = parts.options
+        self._versions: dict[str, Header] = {
+            name: (VERSION_HEADER, version_of(service)) for name, service in parts.services.items()
+        }
         self._in_flight = 0
         self._id_prefix = secrets.token_hex(6).encode()
         self._ids = itertools.count(1)
@@ -102,7 +106,7 @@ class FeaturesRoute:
         finally:
             self._in_flight -= 1
         answer = seen.answer
-        extra = [kind, (b"x-request-id", request_id)]
+        extra = [kind, (b"x-request-id", request_id), self._versions[seen.service]]
         if answer is not None and answer.degraded is not None:
             extra.append((b"x-featmill-degraded", answer.degraded.encode("latin-1", "replace")))
         self._note(request_id, seen, started)

@@ -95,6 +95,12 @@ class Column(Body):
     is_list: bool
 
 
+class FeatureColumn(Column):
+    """A feature."""
+
+    view: str | None = Field(description="The view it is of; null if it is computed on request.")
+
+
 class Service(Body):
     """One feature service."""
 
@@ -104,7 +110,10 @@ class Service(Body):
     views: list[str]
     keys: list[Column]
     request: list[Column]
-    features: list[Column]
+    features: list[FeatureColumn]
+    version: str = Field(
+        description="Changes with any of the above; answers have it as X-Featmill-Service-Version."
+    )
 
 
 class Services(Body):

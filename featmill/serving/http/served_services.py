@@ -22,7 +22,8 @@ class OfferedService:
     """One service.
 
     `keys` and `request` are the fields a caller sends, `features` what is answered, with their types; `views` are the
-    views it reads, with their tenants. `from_json` has, for those fields whose values JSON cannot hold as they are,
+    views it reads, with their tenants; `view_of` says which of them a feature is of, None for one that is computed on
+    request. `from_json` has, for those fields whose values JSON cannot hold as they are,
     what makes them of their text.
     """
 
@@ -31,6 +32,7 @@ class OfferedService:
     request: Mapping[str, FeatureType]
     features: Mapping[str, FeatureType]
     views: Mapping[str, str]
+    view_of: Mapping[str, str | None]
     from_json: Mapping[str, Callable[[str], Any]]
 
     @property
@@ -75,6 +77,10 @@ def _offered(catalog: Catalog, plan: ServicePlan) -> OfferedService:
         request=request,
         features=dict(zip(plan.names, plan.types, strict=True)),
         views={view.name: catalog.table(view.name).tenant for view in plan.views},
+        view_of={
+            name: None if at is None else plan.views[at].name
+            for name, at in zip(plan.names, plan.view_of, strict=True)
+        },
         from_json={
             name: FROM_TEXT[kind]
             for name, column in {**request, **keys}.items()

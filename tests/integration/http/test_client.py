@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import threading
 import time
@@ -19,6 +20,7 @@ from tests.integration.http.shop import NOW
 from tests.integration.serving.chain import day
 
 pytestmark = pytest.mark.redis
+ASKED_OF_TYPED = {"at": [day(1).isoformat()], "code": "x"}
 ASKED = [
     ("churn", {"user_id": [1, 2, 3, 4]}, None),
     ("priced", {"user_id": 1}, {"price": [1.5], "seen_at": day(1)}),
@@ -58,9 +60,40 @@ def same(answer):
     return {
         **answer.to_dict(),
         "types": answer.types,
+        "view_of": answer.view_of,
         "as_of": answer.as_of,
         "views": [(v.view, v.snapshot, v.statuses, list(v.event_at)) for v in answer.views],
     }
+
+
+def test_a_service_that_changed_is_asked_for_again(shop):
+    """Its types are remembered; read by the old ones, a moment would stay a text."""
+    with shop.client() as http:
+        types = [http.get("/services/typed").json(), http.get("/services/typed").json()]
+        answer = http.post("/features", json={"service": "typed", "keys": ASKED_OF_TYPED})
+    of_before = json.dumps({**types[0], "version": "before", "features": types[0]["features"][:-1]})
+    now = json.dumps(types[1])
+    given = (ok(of_before.encode()), versioned(answer), ok(now.encode()), versioned(answer))
+    with scripted(*given) as (url, asked), FeatureClient(url, deadline=5) as client:
+        found = client.read("typed", {"at": [day(1)], "code": "x"})
+
+    assert len(asked) == 4
+    assert found.values[found.names.index("seen")] == [day(1)]
+    assert found.types[-1].sql == "TEXT[]"
+
+
+def test_a_service_that_keeps_changing_ends(shop):
+    with shop.client() as http:
+        told = http.get("/services/typed").json()
+        answer = http.post("/features", json={"service": "typed", "keys": ASKED_OF_TYPED})
+    before = ok(json.dumps({**told, "version": "before"}).encode())
+    with (
+        scripted(*([before, versioned(answer)] * 4)) as (url, asked),
+        FeatureClient(url, deadline=5) as client,
+        pytest.raises(OnlineUnreachable, match="another one"),
+    ):
+        client.read("typed", {"at": [day(1)], "code": "x"})
+    assert len(asked) == 8
 
 
 def test_a_wrong_request_is_a_typed_error(url):
@@ -120,8 +153,14 @@ def scripted(*answers):
     thread.join(6)
 
 
-def ok(text=b'{"services": []}'):
-    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(text), text)
+def ok(text=b'{"services": []}', headers=b""):
+    return b"HTTP/1.1 200 OK\r\n%bContent-Length: %d\r\n\r\n%b" % (headers, len(text), text)
+
+
+def versioned(answer):
+    """An answer of a server, with the version it was given with."""
+    version = answer.headers["x-featmill-service-version"].encode()
+    return ok(answer.content, b"X-Featmill-Service-Version: %b\r\n" % version)
 
 
 def test_it_asks_again_where_that_may_help():

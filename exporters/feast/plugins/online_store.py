@@ -144,7 +144,11 @@ class FeatmillOnlineStore(RedisOnlineStore):  # type: ignore[misc]  # Feast is n
         """Close the connections that do not block; Feast's own store leaves them to the garbage collector."""
         client, self._client_async = self._client_async, None
         if client is not None:
+            pool = getattr(client, "connection_pool", None)
             await client.aclose()
+            # The sentinels that were asked for the primary have clients of their own.
+            for sentinel in getattr(getattr(pool, "sentinel_manager", None), "sentinels", ()):
+                await sentinel.aclose()
 
     def _read_features_per_fv(  # noqa: PLR0913 - Feast's own signature
         self,

@@ -50,17 +50,32 @@ class Exported:
 
 
 @dataclass(frozen=True, slots=True)
+class ComparedRows:
+    """The rows of one Feast project that were compared, and what became of them: `live`, `kept`, `ready`."""
+
+    rows_project: str
+    state: str
+    serves: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Verified:
     """What a verification found: a report for each view; all are equal. `absent` as in an export."""
 
     release_id: str
     reports: tuple[ParityReport, ...]
     absent: tuple[str, ...] = ()
+    rows: tuple[ComparedRows, ...] = ()
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether no more than a part of the entities was looked at."""
+        return not all(report.is_proof for report in self.reports)
 
     @property
     def is_proof(self) -> bool:
-        """Whether every entity of every view was looked at."""
-        return all(report.is_proof for report in self.reports)
+        """Whether what readers find is the release: every entity of every view that serves was looked at."""
+        return not self.is_sample and all(rows.serves for rows in self.rows)
 
 
 def export(
@@ -119,8 +134,9 @@ def verify(
 
     A `sample`, `1%` or a number of entities for each view, looks at no more than that, and proves nothing.
 
-    Compared is what serves; where another generation holds the release that is asked for, that one.
-    Without a release id it is the newest one, which must hold every table that is declared online.
+    Without a release id that is the one that serves, as the registry stood when it went online; the newest, which must
+    hold every table that is declared online, where nothing was promoted. With one it is what serves or, where another
+    generation holds that release, the generation: `rows` says which, and whether anybody reads it.
 
     Raises:
         NoRelease: there is nothing to compare with, or the newest release was made before a table was declared.
@@ -132,7 +148,10 @@ def verify(
 
     chosen = None if sample is None else Sample.parse(sample)
     step = open_release(settings, release_id)
-    rows = _rows_of(step)
+    if release_id is None:
+        step = _as_it_serves(settings, step)
+    compared = _rows_of(step)
+    rows = {project: found.rows_project for project, found in compared.items()}
     extra = undeclared(step.target, step.catalog, rows)
     reports = [
         compare_view(step, rows[project], view, on_step, chosen)
@@ -146,7 +165,8 @@ def verify(
             hint="write every row of it again: featmill promote --force --again "
             f"--release {step.release.release_id}",
         )
-    return Verified(step.release.release_id, tuple(reports), step.absent)
+    of_views = tuple(compared[project] for project in step.projects if step.of_project(project))
+    return Verified(step.release.release_id, tuple(reports), step.absent, of_views)
 
 
 def open_release(
@@ -221,21 +241,50 @@ def apply_feast(settings: Settings, step: OnlineRelease) -> tuple[str, ...]:
     return tuple(services)
 
 
-def _rows_of(step: OnlineRelease) -> dict[str, str]:
+def _as_it_serves(settings: Settings, newest: OnlineRelease) -> OnlineRelease:
+    """The release that serves, as it went online; the newest where nothing was ever promoted.
+
+    Raises:
+        ParityError: the Feast projects do not serve the same release, so what is online is none.
+    """
+    from featmill.online.serving_state import read_state
+
+    states = {project: read_state(newest.target, project) for project in newest.projects}
+    serving = {p: s for p, s in states.items() if s is not None and newest.of_project(p)}
+    known = {release.release_id for release in newest.registry.releases()}
+    releases = {state.release_id for state in serving.values()}
+    if len(releases) > 1:
+        raise ParityError(
+            "the Feast projects serve different releases: "
+            + ", ".join(f"{project} {state.release_id}" for project, state in serving.items()),
+            hint="a run was killed: featmill promote finishes a promotion, featmill rollback takes it back",
+        )
+    if not releases or not releases <= known:
+        return newest
+    read_at = max((s.read_at for s in serving.values() if s.read_at is not None), default=None)
+    (serves,) = releases
+    if serves == newest.release.release_id and read_at is None:
+        return newest
+    return open_release(settings, serves, read_at)
+
+
+def _rows_of(step: OnlineRelease) -> dict[str, ComparedRows]:
     """Of each Feast project the rows that hold the release, or else those that serve."""
     from exporters.redis.generations import GenerationState, read_generations
     from featmill.online.serving_state import read_state
 
     wanted = step.release.release_id
-    whole = (GenerationState.LIVE, GenerationState.READY, GenerationState.KEPT)
+    whole = (GenerationState.READY, GenerationState.KEPT)
     found = {}
     for project in step.projects:
         serving = read_state(step.target, project)
-        found[project] = project if serving is None else serving.rows_project
+        rows = project if serving is None else serving.rows_project
+        found[project] = ComparedRows(rows, GenerationState.LIVE.value, serves=True)
         if serving is None or serving.release_id == wanted:
             continue
         known = read_generations(step.target, project, serving).values()
         holds = [g for g in known if g.release_id == wanted and g.state in whole]
         if holds:
-            found[project] = min(holds, key=lambda g: whole.index(g.state)).rows_project
+            best = min(holds, key=lambda g: whole.index(g.state))
+            found[project] = ComparedRows(best.rows_project, best.state.value, serves=False)
     return found

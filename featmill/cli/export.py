@@ -49,7 +49,9 @@ def export(
 
 
 def verify(
-    release: ReleaseId = None,
+    release: Annotated[
+        str | None, typer.Option("--release", help="The release; default the one that serves.")
+    ] = None,
     sample: Annotated[
         str | None,
         typer.Option(
@@ -58,7 +60,10 @@ def verify(
     ] = None,
     project_dir: ProjectDir = None,
 ) -> None:
-    """Prove that every key and feature online equals the release; exit 1 and say where not."""
+    """Prove that every key and feature that serves equals its release; exit 1 and say where not.
+
+    With [bold]--release[/] what holds that release is compared, also where it does not serve.
+    """
     from featmill.settings import load_settings
 
     show_verify(run_verify(load_settings(project_dir), release, sample))
@@ -128,9 +133,17 @@ def views_table(title: str, views: Sequence[ExportedView]) -> Table:
 
 def show_verify(found: Verified) -> None:
     """Print what was compared."""
-    title = f"Verified: online equals release {found.release_id}"
-    if not found.is_proof:
-        title = f"Sampled, which proves nothing: no difference from release {found.release_id}"
+    beside = [
+        f"generation {r.rows_project} ({r.state}, does not serve)"
+        for r in found.rows
+        if not r.serves
+    ]
+    what = " and ".join(beside) if len(beside) == len(found.rows) > 0 else "online"
+    if 0 < len(beside) < len(found.rows):
+        what = " and ".join(["what serves of it", *beside])
+    title = f"Verified: {what} equals release {found.release_id}"
+    if found.is_sample:
+        title = f"Sampled, which proves nothing: {what} has no difference from release {found.release_id}"
     table = Table(title=title, title_justify="left")
     table.add_column("view")
     for column in ("entities", "values", "differences", "seconds", "values/s", "MB/s"):

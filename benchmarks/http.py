@@ -42,6 +42,7 @@ from featmill.contract.catalog import (
     FeatureRef,
     FeatureService,
     FeatureTable,
+    ServingPolicy,
 )
 from featmill.online.connection import OnlineTarget
 from featmill.online.server import EmbeddedServer
@@ -307,7 +308,11 @@ def table() -> FeatureTable:
 def catalog() -> Catalog:
     """One service of all features."""
     refs = tuple(FeatureRef(view=VIEW, feature=name) for name in COLUMNS)
-    service = FeatureService(name=SERVICE, description="", owner=None, features=refs)
+    # A deadline of 25 ms would be answered with defaults on a busy machine: another thing than what is compared.
+    patient = ServingPolicy(deadline=timedelta(seconds=5))
+    service = FeatureService(
+        name=SERVICE, description="", owner=None, features=refs, policy=patient
+    )
     return Catalog(project=PROJECT, tables=(table(),), services=(service,), sources=())
 
 

@@ -116,7 +116,7 @@ def test_a_mistake_in_a_declaration_is_named_with_its_line(featmill, depot):
     assert "hint: correct them" in ended.err
 
 
-@pytest.mark.parametrize("command", [["export", "--no-feast"], ["verify"], ["online", "status"]])
+@pytest.mark.parametrize("command", [["export", "--no-feast"], ["verify"], ["live"]])
 def test_a_redis_that_cannot_be_reached(featmill, command):
     ended = featmill(*command, FEATMILL_REDIS_URL="redis://:secret@127.0.0.1:1/0")
 

@@ -11,7 +11,8 @@ from featmill.conformance.report import markdown
 from featmill.conformance.runner import ENGINES, OURS, run
 from featmill.conformance.verdict import Verdict
 
-pytestmark = [pytest.mark.feast, pytest.mark.slow]
+# One worker, so that every engine runs every case once.
+pytestmark = [pytest.mark.feast, pytest.mark.slow, pytest.mark.xdist_group("conformance")]
 
 
 @pytest.fixture(scope="module")

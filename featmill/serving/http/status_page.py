@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from featmill.serving.http.server_parts import ServerParts
 
 _SECONDS = 5
-_SERVING = ("project", "release", "features as of", "age", "promoted", "mode", "state", "snapshots")
+_SERVING = ("project", "release", "features as of", "age", "promoted", "mode", "state")
+_SNAPSHOTS = ("project", "view", "snapshot")
 _SERVICES = ("service", "keys", "request fields", "features", "views")
 #: On a narrow screen a row is a block of lines, each with its heading; on a wide one only these cells may be broken.
-_LONG = frozenset({"release", "snapshots", "keys", "request fields", "views"})
+_LONG = frozenset({"release", "keys", "request fields", "views"})
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2733; --faint: #5d6b7a; --line: #d9e0e7; --ground: #fbfcfd; --card: #fff;
   --good: #17764a; --bad: #a4341c; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6ebf0; --faint: #98a6b4; --line: #31404e; --ground: #141b22;
   --card: #1b242d; --good: #5cc795; --bad: #f0896c; } }
-body { margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem; background: var(--ground); color: var(--ink);
+body { margin: 0 auto; max-width: 66rem; padding: 2rem 1.25rem; background: var(--ground); color: var(--ink);
   font: 1rem/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.4rem; margin: 0; } h2 { font-size: 1.05rem; margin: 2rem 0 .5rem; }
 p { margin: .25rem 0; color: var(--faint); }
@@ -33,8 +34,8 @@ p { margin: .25rem 0; color: var(--faint); }
 table { border-collapse: collapse; width: 100%; } th, td { padding: .45rem .8rem; text-align: left; white-space: nowrap;
   vertical-align: top; border-bottom: 1px solid var(--line); } tr:last-child td { border-bottom: 0; }
 th { color: var(--faint); font-weight: 500; font-size: .85rem; } td { font-variant-numeric: tabular-nums; }
-td.long { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; }
-@media (max-width: 60rem) { tr:first-child { display: none; } tr, td { display: block; }
+td.long { white-space: normal; }
+@media (max-width: 68rem) { tr:first-child { display: none; } tr, td { display: block; }
   tr { padding: .5rem 0; border-bottom: 1px solid var(--line); } tr:last-child { border-bottom: 0; }
   td { border: 0; padding: .1rem .8rem .1rem 8.5rem; text-indent: -7.7rem; white-space: normal;
     overflow-wrap: anywhere; }
@@ -59,6 +60,8 @@ async def status_page(parts: ServerParts, services: Mapping[str, OfferedService]
 <p>At {_moment(now)}{fixed}, up for {_span(_since_start(parts))}, refreshed every {_SECONDS} s.</p>
 <h2>What serves</h2>
 {_table(_SERVING, _serving(said["serving"], now))}
+<h2>Snapshots</h2>
+{_table(_SNAPSHOTS, _snapshots(said["serving"]))}
 <h2>Services</h2>
 {_table((*_SERVICES, *(() if counts is None else ("answers",))), _services(services, counts))}
 <p>{_links(("openapi.json", "services", *(() if counts is None else ("metrics",))))}</p>
@@ -71,10 +74,9 @@ def _serving(
 ) -> Iterable[tuple[str, ...]]:
     for project, state in serving.items():
         if state is None:
-            yield (project, "nothing was promoted", "", "", "", "", "", "")
+            yield (project, "nothing was promoted", "", "", "", "", "")
             continue
         as_of, promoted = (datetime.fromisoformat(state[name]) for name in ("as_of", "promoted_at"))
-        snapshots = [f"{view} {snapshot}" for view, snapshot in sorted(state["snapshots"].items())]
         yield (
             project,
             state["release"],
@@ -83,8 +85,13 @@ def _serving(
             _moment(promoted),
             state["mode"].replace("_", " "),
             "complete" if state["complete"] else "being replaced",
-            ", ".join(snapshots),
         )
+
+
+def _snapshots(serving: Mapping[str, Mapping[str, Any] | None]) -> Iterable[tuple[str, ...]]:
+    for project, state in serving.items():
+        for view, snapshot in sorted(({} if state is None else state["snapshots"]).items()):
+            yield project, view, snapshot or "being replaced"
 
 
 def _services(

@@ -57,6 +57,7 @@ def test_the_page_shows_services_what_serves_and_its_age(client):
 
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert '<td data-of="service">churn</td>' in page.text
+    assert re.search(r'<td data-of="view">clicks</td><td data-of="snapshot">20260302T', page.text)
     assert "1 d" in page.text
     assert "2026-03-03 12:00:00 UTC" in page.text
     assert "the clock is fixed" in page.text

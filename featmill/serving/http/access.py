@@ -40,6 +40,7 @@ class Access:
         self._on_broken = on_broken
         self._looked_at = -NOTICED_AFTER
         self._limit = None if rate is None else RateLimitItemPerSecond(rate)
+        self._visible: dict[str, tuple[ApiKey, Mapping[str, OfferedService]]] = {}
         self._limiter = SlidingWindowCounterRateLimiter(MemoryStorage())
 
     def admit(self, headers: Mapping[bytes, bytes]) -> ApiKey | None:
@@ -54,6 +55,31 @@ class Access:
             if not self._limiter.hit(self._limit, name):
                 raise too_busy(429, f"more than {self._limit.amount:,} requests a second", 1)
         return key
+
+    def recognised(self, headers: Mapping[bytes, bytes]) -> tuple[bool, ApiKey | None]:
+        """Whether a request may know more than that the server lives, and its key; counts nothing."""
+        if self._keys is None:
+            return True, None
+        try:
+            return True, self._find(self._keys, headers)
+        except RequestRefused:
+            return False, None
+
+    def visible(
+        self, key: ApiKey | None, services: Mapping[str, OfferedService]
+    ) -> Mapping[str, OfferedService]:
+        """The services that a key opens; to it there are no others."""
+        if key is None or key.scope.is_everything:
+            return services
+        known = self._visible.get(key.key_id)
+        if known is None or known[0] is not key:
+            opened = {
+                name: service
+                for name, service in services.items()
+                if key.scope.excluded(name, service.views) is None
+            }
+            self._visible[key.key_id] = known = (key, opened)
+        return known[1]
 
     def _find(self, keys: ApiKeys, headers: Mapping[bytes, bytes]) -> ApiKey:
         presented = _presented(headers)
@@ -74,24 +100,6 @@ class Access:
             keys.refresh()
         except SettingError as error:
             self._on_broken(error)
-
-
-def require(key: ApiKey | None, service: OfferedService) -> None:
-    """Let a key through to a service.
-
-    Raises:
-        RequestRefused: 403, the key does not open all of it; the message says what not.
-    """
-    if key is None:
-        return
-    excluded = key.scope.excluded(service.name, service.views)
-    if excluded is not None:
-        raise RequestRefused(
-            403,
-            f"the key {key.name!r} does not open {excluded}",
-            field="service",
-            expected="a service of the key's tenants, views and services",
-        )
 
 
 def require_everything(key: ApiKey | None) -> None:

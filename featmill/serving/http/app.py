@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from featmill.errors import FeatmillError, RequestError, RequestRefused
-from featmill.serving.http.access import require, require_everything
+from featmill.serving.http.access import require_everything
 from featmill.serving.http.description import described
 from featmill.serving.http.document import document
 from featmill.serving.http.features import (
@@ -36,6 +36,7 @@ from featmill.serving.http.request_body import unknown_service
 from featmill.serving.http.status_page import status_page
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import FrameType
 
     from starlette.requests import Request
@@ -160,14 +161,23 @@ class _Others:
         """The process lives."""
         return _json({"status": "alive"})
 
-    async def readyz(self, _request: Request) -> Response:
+    async def readyz(self, request: Request) -> Response:
         """Whether requests should be sent here."""
-        is_ready, said = await readiness(self._parts)
+        is_known, key = self._parts.access.recognised(dict(request.scope["headers"]))
+        is_ready, said = await readiness(self._parts, self._visible(key))
+        if not is_known:
+            said = {
+                "status": said["status"],
+                "problem": said["problem"] and "the store does not answer",
+            }
         return _json(said, 200 if is_ready else 503)
 
-    async def openapi(self, _request: Request) -> Response:
-        """The document."""
-        return Response(self._document, media_type="application/json")
+    async def openapi(self, request: Request) -> Response:
+        """The document, of what the key opens."""
+        visible = self._visible(self._admitted(request))
+        if visible is self._parts.services:
+            return Response(self._document, media_type="application/json")
+        return _json(document(visible, self._parts.options))
 
     async def services(self, request: Request) -> Response:
         """The services that the key opens."""
@@ -176,12 +186,10 @@ class _Others:
 
     async def service(self, request: Request) -> Response:
         """One service."""
-        key = self._admitted(request)
         name = request.path_params["name"]
-        found = self._parts.services.get(name)
+        found = self._visible(self._admitted(request)).get(name)
         if found is None:
             raise unknown_service(name)
-        require(key, found)
         return _json(described(found))
 
     async def metrics(self, meters: Meters, request: Request) -> Response:
@@ -198,12 +206,8 @@ class _Others:
     def _admitted(self, request: Request) -> ApiKey | None:
         return self._parts.access.admit(dict(request.scope["headers"]))
 
-    def _visible(self, key: ApiKey | None) -> dict[str, OfferedService]:
-        return {
-            name: service
-            for name, service in self._parts.services.items()
-            if key is None or key.scope.excluded(name, service.views) is None
-        }
+    def _visible(self, key: ApiKey | None) -> Mapping[str, OfferedService]:
+        return self._parts.access.visible(key, self._parts.services)
 
     def _noted(self, answer: Answer) -> Answer:
         """The route with a request id, refusals as JSON, and a line in the log."""

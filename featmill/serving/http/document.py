@@ -21,7 +21,7 @@ REFUSALS = {
     400: "The body is not JSON.",
     401: "There is no key, or none that opens anything.",
     403: "The key does not open this.",
-    404: "There is no such service.",
+    404: "There is no such service, or none that the key opens.",
     406: "Answers have no such form.",
     408: "The body did not come in time.",
     413: "Too many entities, or too long a body.",
@@ -101,7 +101,7 @@ def _features(services: Mapping[str, OfferedService], entities: int, auth: bool)
         "application/json": {"schema": {"anyOf": [_ref("Columns"), _ref("Rows")]}},
         ARROW: {"schema": {"type": "string", "format": "binary"}},
     }
-    without_keys = {status for status in REFUSALS if auth or status not in (401, 403)}
+    without_keys = {status for status in REFUSALS if status != 403 and (auth or status != 401)}
     return {
         "operationId": "readFeatures",
         "summary": f"Features of 1 to {entities:,} entities",
@@ -190,7 +190,7 @@ def _service(auth: bool) -> dict[str, Any]:
         "schema": {"type": "string"},
         "description": "The service's name.",
     }
-    return _get("One service", "Service", (*_keyed(auth, 403), 404)) | {"parameters": [name]}
+    return _get("One service", "Service", (*_keyed(auth), 404)) | {"parameters": [name]}
 
 
 def _get(summary: str, model: str, refusals: tuple[int, ...]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from featmill.errors import RequestError, RequestRefused
-from featmill.serving.http.access import require
 from featmill.serving.http.answer_body import columns_json, rows_json
 from featmill.serving.http.description import VERSION_HEADER, version_of
 from featmill.serving.http.refusal import too_busy
@@ -118,9 +117,8 @@ class FeaturesRoute:
             raise too_busy(503, f"{self.options.concurrency:,} requests are being answered", 1)
         seen.key = key = parts.access.admit(headers)
         _require_json(headers)
-        asked = read_body(body, parts.services, self.options.entities)
+        asked = read_body(body, parts.access.visible(key, parts.services), self.options.entities)
         seen.service = asked.service.name
-        require(key, asked.service)
         form = wanted_form(headers)
         seen.answer = answer = await self._read(asked)
         if parts.served is not None:

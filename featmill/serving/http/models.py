@@ -145,9 +145,11 @@ class Ready(Body):
     status: Literal["ready", "degraded", "empty", "stopping"]
     problem: str | None
     breakers: dict[str, str] = Field(
-        description="Circuit breakers that are not closed, by service."
+        default={}, description="Circuit breakers that are not closed, by service; with a key."
     )
-    serving: dict[str, ServingNow | None]
+    serving: dict[str, ServingNow | None] = Field(
+        default={}, description="By Feast project; null where nothing was promoted. With a key."
+    )
 
 
 def schemas(*models: type[BaseModel]) -> dict[str, Any]:

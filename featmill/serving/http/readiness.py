@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from featmill.online.serving_state import read_state
 if TYPE_CHECKING:
     from featmill.online.connection import OnlineTarget
     from featmill.online.serving_state import ServingState
+    from featmill.serving.http.served_services import OfferedService
     from featmill.serving.http.server_parts import ServerParts
 
 #: How long what the store said counts, and how long it may take to say it, in seconds.
@@ -65,30 +66,40 @@ class StoreProbe:
         return StoreSeen(serving)
 
 
-async def readiness(parts: ServerParts) -> tuple[bool, dict[str, Any]]:
-    """Whether requests should be sent here, and what GET /readyz says.
+async def readiness(
+    parts: ServerParts, services: Mapping[str, OfferedService]
+) -> tuple[bool, dict[str, Any]]:
+    """Whether requests should be sent here, and what GET /readyz says of these services.
 
-    `ready`: the store answers and something was promoted. `degraded`: it does not answer, and what is answered comes
-    from memory and declared defaults. `empty`: not all that the services read was promoted. `stopping`: the server
-    finishes what it began.
+    `ready`: the store answers and something was promoted, if not of every project: the others, null in `serving`, must
+    not take the server from those who serve. `degraded`: it does not answer, and what is answered comes from memory and
+    declared defaults. `empty`: nothing was promoted. `stopping`: the server finishes what it began.
     """
     seen = await parts.probe.look()
     if parts.is_stopping:
         word = "stopping"
     elif seen.problem is not None:
         word = "degraded"
-    elif not seen.serving or None in seen.serving.values():
+    elif all(state is None for state in seen.serving.values()):
         word = "empty"
     else:
         word = "ready"
     breakers = {
-        name: state for name, state in parts.reader.health().breakers.items() if state != "closed"
+        name: state
+        for name, state in parts.reader.health().breakers.items()
+        if state != "closed" and name in services
     }
+    projects = {parts.reader.plans[name].project for name in services}
+    views = {view for service in services.values() for view in service.views}
     return word == "ready", {
         "status": word,
         "problem": seen.problem,
         "breakers": breakers,
-        "serving": {project: _told(state) for project, state in seen.serving.items()},
+        "serving": {
+            project: _told(state, views)
+            for project, state in seen.serving.items()
+            if project in projects
+        },
     }
 
 
@@ -102,7 +113,7 @@ async def ages(parts: ServerParts) -> Iterator[tuple[str, float]]:
     )
 
 
-def _told(state: ServingState | None) -> dict[str, Any] | None:
+def _told(state: ServingState | None, views: Collection[str]) -> dict[str, Any] | None:
     if state is None:
         return None
     return {
@@ -111,5 +122,7 @@ def _told(state: ServingState | None) -> dict[str, Any] | None:
         "promoted_at": state.flipped_at.isoformat(),
         "mode": state.mode.value,
         "complete": state.is_complete,
-        "snapshots": {name: view.snapshot_id for name, view in state.views.items()},
+        "snapshots": {
+            name: view.snapshot_id for name, view in state.views.items() if name in views
+        },
     }

@@ -48,7 +48,7 @@ td.long { white-space: normal; }
 async def status_page(parts: ServerParts, services: Mapping[str, OfferedService]) -> str:
     """The page; only these services are on it."""
     counts = None if parts.meters is None else parts.meters.requests()
-    is_ready, said = await readiness(parts)
+    is_ready, said = await readiness(parts, services)
     now, colour = parts.moment(), "ready" if is_ready else "other"
     fixed = "" if parts.options.as_of is None else " (the clock is fixed there: --as-of)"
     problem = "" if said["problem"] is None else f": {escape(str(said['problem']))}"

@@ -115,12 +115,12 @@ def test_a_key_that_does_not_open_it_is_a_typed_error(shop):
         url = str(http.base_url)
         with FeatureClient(url, presented, deadline=10) as client:
             assert client.read("visits", {"user_id": 1}).values == ([9],)
-            with pytest.raises(NotAllowed, match="does not open") as closed:
+            with pytest.raises(ServerRefused, match="no service") as closed:
                 client.read("churn", {"user_id": 1})
         with FeatureClient(url, "fm_0_0", deadline=10) as client, pytest.raises(NotAllowed):
             client.services()
 
-    assert closed.value.status == 403
+    assert closed.value.status == 404
 
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 0\r\nContent-Length: 2\r\n\r\n{}"

@@ -79,20 +79,64 @@ def test_no_key_and_a_wrong_one_open_nothing(guarded, headers):
         assert "Bearer" in answer.headers["www-authenticate"]
 
 
-CLOSED = ("/", "/metrics", "/services", "/services/churn")
+CLOSED = ("/", "/metrics", "/openapi.json", "/services", "/services/churn")
 
 
 def test_health_needs_no_key(guarded):
     assert guarded.get("/healthz").json() == {"status": "alive"}
-    assert guarded.get("/readyz").status_code == 200
+    ready = guarded.get("/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"status": "ready", "problem": None})
+
+
+def test_readiness_says_what_the_key_may_know(guarded, key):
+    whole = guarded.get("/readyz", headers=bearer(key()[1])).json()["serving"]
+    part = guarded.get("/readyz", headers=bearer(key(tenants=["retail"])[1])).json()["serving"]
+    page = guarded.get("/", headers=bearer(key(services=["churn"])[1])).text
+
+    assert {name: set(one["snapshots"]) for name, one in whole.items()} == {
+        "shop": {"clicks", "orders", "typed"},
+        "shop_retail": {"visits"},
+    }
+    assert part == {"shop_retail": whole["shop_retail"]}
+    assert "shop_retail" not in page
+    assert whole["shop"]["snapshots"]["typed"] not in page
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"keys": {"user_id": 1}},
+        {"keys": {"user_id": "x"}},
+        {"keys": {"wrong": 1}},
+        {"keys": {}},
+        {},
+        {"keys": {"user_id": 1}, "request": {"price": []}},
+        {"keys": {"user_id": list(range(2_000))}},
+    ],
+    ids=lambda sent: str(sent)[:40],
+)
+def test_what_a_key_may_not_see_is_not_there(guarded, key, sent):
+    headers = bearer(key(tenants=["retail"])[1])
+
+    foreign, nowhere = (
+        guarded.post("/features", json={"service": name, **sent}, headers=headers)
+        for name in ("priced", "pricee")
+    )
+
+    assert foreign.status_code == nowhere.status_code == 404
+    assert {**foreign.json(), "request_id": ""} == {
+        **nowhere.json(),
+        "request_id": "",
+        "error": nowhere.json()["error"].replace("pricee", "priced"),
+    }
 
 
 @pytest.mark.parametrize(
     ("scope", "opens"),
     [
-        ({}, ["churn", "priced", "typed", "visits", "careful"]),
+        ({}, ["churn", "priced", "typed", "visits", "remembered", "careful"]),
         ({"services": ["churn"]}, ["churn"]),
-        ({"views": ["clicks", "orders"]}, ["churn", "priced", "careful"]),
+        ({"views": ["clicks", "orders"]}, ["churn", "priced", "remembered", "careful"]),
         ({"views": ["clicks"]}, []),
         ({"tenants": ["retail"]}, ["visits"]),
         ({"tenants": ["default"], "services": ["churn", "visits"]}, ["churn"]),
@@ -108,9 +152,12 @@ def test_a_scope_opens_its_services_and_no_other(guarded, key, scope, opens):
     page = guarded.get("/", headers=headers).text
     for name in ("churn", "visits", "careful"):
         answer = asked(guarded, name, keys, headers=headers)
-        assert answer.status_code == (200 if name in opens else 403)
+        assert answer.status_code == (200 if name in opens else 404)
         assert guarded.get(f"/services/{name}", headers=headers).status_code == answer.status_code
-        assert (f"<td>{name}</td>" in page) == (name in opens)
+        assert (f">{name}</td>" in page) == (name in opens)
+    document = guarded.get("/openapi.json", headers=headers).text
+    for name in ("churn", "priced", "typed", "visits", "careful"):
+        assert (f'"{name}"' in document) == (name in opens)
     assert guarded.get("/metrics", headers=headers).status_code == (403 if scope else 200)
 
 

@@ -9,6 +9,7 @@ import pytest
 from featmill.online.server import EmbeddedServer
 from tests.integration.http.shop import Shop
 from tests.integration.http.test_features import asked
+from tests.integration.serving.chain import day
 
 pytestmark = pytest.mark.redis
 
@@ -193,6 +194,18 @@ def test_a_store_without_a_promotion_is_not_ready(alone):
     assert (empty.status_code, empty.json()["status"]) == (503, "empty")
     assert answer.status_code == 200
     assert answer.json()["degraded"]
+
+
+def test_a_tenant_without_a_promotion_does_not_take_the_others_away(alone):
+    _, shop = alone
+    clicks = shop.tables[0]
+    shop.export(shop.release(shop.snapshot(clicks, day(2), [(1, day(2), 5, "Bern")])))
+    with shop.client() as client:
+        ready = client.get("/readyz")
+
+    assert (ready.status_code, ready.json()["status"]) == (200, "ready")
+    assert ready.json()["serving"]["shop"]["snapshots"]
+    assert ready.json()["serving"]["shop_retail"] is None
 
 
 def eventually(ask, **wanted):

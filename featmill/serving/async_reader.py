@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from featmill import clock
 from featmill.serving.asked import ask
-from featmill.serving.channels import Channels
 from featmill.serving.moments import checked_moment
-from featmill.serving.patience import WARM_UP
 from featmill.serving.reading import answering
 from featmill.serving.services import Services
-from featmill.serving.store_failures import StoreLost
-from featmill.serving.watch import Watch
+from featmill.serving.store.channels import Channels
+from featmill.serving.store.failures import StoreLost
+from featmill.serving.store.patience import WARM_UP
+from featmill.serving.store.watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

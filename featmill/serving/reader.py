@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from featmill import clock
 from featmill.serving.asked import ask
 from featmill.serving.moments import checked_moment
-from featmill.serving.nodes import Nodes
-from featmill.serving.patience import WARM_UP
 from featmill.serving.reading import answering
 from featmill.serving.services import Services
-from featmill.serving.store_failures import StoreLost
+from featmill.serving.store.failures import StoreLost
+from featmill.serving.store.nodes import Nodes
+from featmill.serving.store.patience import WARM_UP
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,9 +14,9 @@ from featmill.online.serving_state import Serving, parse_state, serving_key
 from featmill.serving.answer import Status
 from featmill.serving.assemble import Found, assemble
 from featmill.serving.breaker import Breaker
-from featmill.serving.commands import GroupCommands, Part, bulk, node_of, routed
 from featmill.serving.row_cache import RowCache
-from featmill.serving.store_failures import SlotMoved, StoreEmpty, StoreLost
+from featmill.serving.store.commands import GroupCommands, Part, bulk, node_of, routed
+from featmill.serving.store.failures import SlotMoved, StoreEmpty, StoreLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,15 +16,15 @@ from hiredis import HiredisError, PushNotification
 
 from featmill.errors import FeatmillError
 from featmill.online.connection import resp
-from featmill.serving.patience import CONNECTING
-from featmill.serving.store_failures import StoreLost
-from featmill.serving.watch import HELLO
+from featmill.serving.store.failures import StoreLost
+from featmill.serving.store.patience import CONNECTING
+from featmill.serving.store.watch import HELLO
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from featmill.online.connection import OnlineTarget
-    from featmill.serving.watch import Watch
+    from featmill.serving.store.watch import Watch
 
 #: Seconds between attempts to connect, at first and at most.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from featmill.errors import FeatmillError
 from featmill.online.connection import StoreKind
-from featmill.serving.links import Links, exchange
-from featmill.serving.patience import ASKING
-from featmill.serving.store_failures import SlotMoved, StoreLost
+from featmill.serving.store.failures import SlotMoved, StoreLost
+from featmill.serving.store.links import Links, exchange
+from featmill.serving.store.patience import ASKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from featmill.online.connection import OnlineTarget
     from featmill.online.topology import Topology
-    from featmill.serving.commands import Part
+    from featmill.serving.store.commands import Part
 
 
 class Nodes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from featmill.serving.commands import bulk
+from featmill.serving.store.commands import bulk
 
 if TYPE_CHECKING:
     from collections.abc import Callable

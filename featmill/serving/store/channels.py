@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from featmill.errors import FeatmillError
 from featmill.online.connection import StoreKind
-from featmill.serving.channel import Channel
-from featmill.serving.patience import ASKING
-from featmill.serving.store_failures import SlotMoved, StoreLost
+from featmill.serving.store.channel import Channel
+from featmill.serving.store.failures import SlotMoved, StoreLost
+from featmill.serving.store.patience import ASKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from featmill.online.connection import OnlineTarget
     from featmill.online.topology import Topology
-    from featmill.serving.commands import Part
-    from featmill.serving.watch import Watch
+    from featmill.serving.store.commands import Part
+    from featmill.serving.store.watch import Watch
 
 #: Seconds between two looks at a store whose nodes nobody could name.
 _PAUSE = 0.1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from featmill.errors import OnlineError
 from featmill.online.row_bytes import CRLF, bulk
-from featmill.serving.store_failures import SlotMoved
+from featmill.serving.store.failures import SlotMoved
 
 if TYPE_CHECKING:
     from featmill.serving.assemble import Row

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 from hiredis import HiredisError
 
 from featmill.errors import FeatmillError
-from featmill.serving.patience import CONNECTING
-from featmill.serving.store_failures import StoreLost
+from featmill.serving.store.failures import StoreLost
+from featmill.serving.store.patience import CONNECTING
 
 if TYPE_CHECKING:
     from featmill.online.connection import OnlineTarget
-    from featmill.serving.commands import Part
+    from featmill.serving.store.commands import Part
 
 _CHUNK = 1 << 16
 

@@ -14,9 +14,9 @@ import trustme
 
 from featmill.contract.catalog import ServingPolicy
 from featmill.online.connection import OnlineTarget
-from featmill.serving import channel
 from featmill.serving.async_reader import AsyncFeatureReader
 from featmill.serving.reader import FeatureReader
+from featmill.serving.store import channel
 from tests.integration.online.tls_front import tls_front
 from tests.integration.serving.servers import HarassedServer
 from tests.integration.serving.stored import NOON, USERS, Stored, service, values

@@ -11,9 +11,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -188,17 +189,40 @@ def read(path: Path) -> tuple[ApiKey, ...]:
 
 
 def secret_of(path: Path) -> bytes:
-    """The 256 random bits in a file that only its owner can read; made where there is none."""
+    """The 256 random bits in a file that only its owner can read; made where there is none.
+
+    Raises:
+        SettingError: the file holds something else, or others than its owner can read it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        _make_secret(path)
+    with path.open(encoding="ascii", errors="replace") as file:
+        mode, text = os.fstat(file.fileno()).st_mode, file.read(4 * _SECRET_BYTES)
+    if mode & 0o077:
+        raise SettingError(
+            f"others than its owner may open {path}, which is a secret", hint=f"chmod 600 {path}"
+        )
+    if not re.fullmatch(f"[0-9a-f]{{{2 * _SECRET_BYTES}}}", text):
+        raise SettingError(
+            f"{path} holds no secret: {2 * _SECRET_BYTES} hexadecimal digits were expected",
+            hint="restore it; a new one, made if it is moved away, finds nothing that was logged before",
+        )
+    return bytes.fromhex(text)
+
+
+def _make_secret(path: Path) -> None:
+    """Make a secret that is there as a whole or not at all; where several are at it, the first one's is it."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        found = bytes.fromhex(path.read_text(encoding="ascii"))
-    else:
-        found = secrets.token_bytes(_SECRET_BYTES)
-        with os.fdopen(descriptor, "w", encoding="ascii") as file:
-            file.write(found.hex())
-    return found
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_bytes(_SECRET_BYTES).hex())
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -234,5 +258,7 @@ def _identity(path: Path) -> tuple[int, int, int] | None:
         found = path.stat()
     except FileNotFoundError:
         return None
+    except OSError as error:
+        raise SettingError(f"the API keys in {path} cannot be read: {error}") from error
     # A replaced file is another inode, even where the clock did not move between two changes.
     return found.st_ino, found.st_mtime_ns, found.st_size

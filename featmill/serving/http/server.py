@@ -52,6 +52,9 @@ def run(options: ServeOptions) -> None:
         UsageError: the server did not start.
     """
     serve_options.check(options)
+    if options.log_share > 0:
+        # Before there are workers, so that what is wrong with it is said once.
+        secret_of(load_settings(options.project_dir).served_secret)
     with _listening(options) as listening, _shared_metrics(options):
         os.environ[serve_options.VARIABLE] = options.model_dump_json()
         config = configuration(options)

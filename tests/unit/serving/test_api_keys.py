@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -138,3 +140,48 @@ def test_a_secret_is_made_once_for_its_owner(tmp_path):
     assert len(secret) == 32
     assert api_keys.secret_of(path) == secret
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_nobody_sees_a_secret_that_is_not_whole(tmp_path):
+    path = tmp_path / "secret"
+    gate = threading.Barrier(16)
+
+    def worker():
+        gate.wait(10)
+        return api_keys.secret_of(path)
+
+    with ThreadPoolExecutor(16) as pool:
+        found = {one.result() for one in [pool.submit(worker) for _ in range(16)]}
+
+    assert found == {api_keys.secret_of(path)}
+    assert [one.name for one in tmp_path.iterdir()] == ["secret"]
+
+
+@pytest.mark.parametrize("text", ["", "00", "zz" * 32, "00" * 33], ids=len)
+def test_a_secret_that_is_none_is_refused(tmp_path, text):
+    path = tmp_path / "secret"
+    path.write_text(text)
+    path.chmod(0o600)
+
+    with pytest.raises(SettingError, match="secret"):
+        api_keys.secret_of(path)
+
+
+def test_a_secret_that_others_can_read_is_refused(tmp_path):
+    path = tmp_path / "secret"
+    api_keys.secret_of(path)
+    path.chmod(0o640)
+
+    with pytest.raises(SettingError, match="others than its owner"):
+        api_keys.secret_of(path)
+
+
+def test_a_folder_that_went_away_changes_nothing(path, keys):
+    _, presented = api_keys.create(path, "scoring")
+    keys.refresh()
+    path.parent.rename(path.parent.with_name("elsewhere"))
+    path.parent.write_text("a file where the folder should be")
+
+    with pytest.raises(SettingError, match="cannot be read"):
+        keys.refresh()
+    assert keys.find(presented, NOON) is not None

@@ -14,6 +14,7 @@ import queue
 import random
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,17 +22,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from featmill import clock
+from featmill.serving.answer import WORDS, FeatureVectors
+from featmill.serving.answer_forms import arrow_type
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from featmill.serving.answer import FeatureVectors
 
 #: The columns beside the features, their `__status`, and each view's `__event_at` and `__snapshot`.
 ENTITY, AS_OF, DEGRADED = "entity", "as_of", "degraded"
 
 _DIGITS = 32
 _ANSWERS_WAITING = 1_024
+_ANSWERS_A_TABLE = 256
 _ROWS_A_FILE = 100_000
 _SECONDS_A_FILE = 60.0
 _LONGEST_WAIT = 1.0
@@ -40,7 +42,8 @@ _LONGEST_WAIT = 1.0
 class ServedLog:
     """Keeps a share of the answers below a folder.
 
-    `on_done` is told what became of answers: `kept`, `dropped` (there was no room) or `failed` (the disk refused).
+    `on_done` is told what became of answers: `kept`, `dropped` (there was no room) or `failed` (it, or the file it was
+    for, could not be written).
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class ServedLog:
         self._waiting: queue.Queue[FeatureVectors | None] = queue.Queue(_ANSWERS_WAITING)
         self._random = random.Random()  # noqa: S311 - a sample is no secret
         self._files = 0
+        self._pending = _Pending()
         self._thread = threading.Thread(target=self._run, name="featmill-served-log", daemon=True)
         self._thread.start()
 
@@ -81,42 +85,62 @@ class ServedLog:
         self._thread.join(seconds)
 
     def _run(self) -> None:
-        pending: dict[str, list[FeatureVectors]] = {}
-        rows, since = 0, time.monotonic()
+        since = time.monotonic()
         while True:
             is_last = False
             try:
                 answer = self._waiting.get(timeout=min(_LONGEST_WAIT, self._seconds))
                 is_last = answer is None
                 if answer is not None:
-                    pending.setdefault(answer.service, []).append(answer)
-                    rows += answer.rows
+                    self._pending.add(answer)
             except queue.Empty:
                 pass
-            is_due = rows >= _ROWS_A_FILE or time.monotonic() - since >= self._seconds
-            if pending and (is_due or is_last):
-                self._write(pending)
-                pending = {}
-            if not pending:
-                rows, since = 0, time.monotonic() if is_due or rows else since
+            if len(self._pending.answers) >= _ANSWERS_A_TABLE:
+                self._make_tables()
+            is_due = time.monotonic() - since >= self._seconds
+            if is_due or is_last or self._pending.rows >= _ROWS_A_FILE:
+                self._write()
+                since = time.monotonic()
             if is_last:
                 return
 
-    def _write(self, pending: Mapping[str, Sequence[FeatureVectors]]) -> None:
-        for service, answers in pending.items():
+    def _make_tables(self) -> None:
+        """Make tables of the answers that wait, one of all that look alike: one of each would take too long."""
+        pending, alike = self._pending, defaultdict[object, list[FeatureVectors]](list)
+        for answer in pending.answers:
+            views = tuple(view.view for view in answer.views)
+            alike[answer.service, answer.names, answer.types, views].append(answer)
+        pending.answers.clear()
+        for answers in alike.values():
             try:
-                self._write_file(service, answers)
-            except OSError:
-                # A full disk must not end the log, and a log must not end the serving.
-                self._on_done("failed", len(answers))
-            else:
-                self._on_done("kept", len(answers))
+                pending.keep(answers, logged(answers, self._secret))
+            except Exception:
+                self._make_tables_of_each(answers)
 
-    def _write_file(self, service: str, answers: Sequence[FeatureVectors]) -> None:
+    def _make_tables_of_each(self, answers: Sequence[FeatureVectors]) -> None:
+        for answer in answers:
+            try:
+                self._pending.keep([answer], logged([answer], self._secret))
+            except Exception:
+                self._on_done("failed", 1)
+
+    def _write(self) -> None:
+        self._make_tables()
+        tables, self._pending = self._pending.tables, _Pending()
+        for service, kept in tables.items():
+            times = sum(answers for answers, _ in kept)
+            try:
+                self._write_file(service, [table for _, table in kept])
+            except Exception:
+                # A full disk must not end the log, and a log must not end the serving.
+                self._on_done("failed", times)
+            else:
+                self._on_done("kept", times)
+
+    def _write_file(self, service: str, tables: Sequence[pa.Table]) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        tables = [logged(answer, self._secret) for answer in answers]
         folder = self._folder / service
         folder.mkdir(parents=True, exist_ok=True)
         self._files += 1
@@ -128,26 +152,51 @@ class ServedLog:
         beside.replace(folder / name)
 
 
-def logged(answer: FeatureVectors, secret: bytes) -> pa.Table:
-    """An answer as the log keeps it: hashed keys, values, statuses, event times and snapshots."""
+class _Pending:
+    """What is to be written: answers, and by service tables with how many answers each is of."""
+
+    def __init__(self) -> None:
+        self.answers: list[FeatureVectors] = []
+        self.tables: dict[str, list[tuple[int, pa.Table]]] = {}
+        self.rows = 0
+
+    def add(self, answer: FeatureVectors) -> None:
+        self.answers.append(answer)
+        self.rows += answer.rows
+
+    def keep(self, answers: Sequence[FeatureVectors], table: pa.Table) -> None:
+        self.tables.setdefault(answers[0].service, []).append((len(answers), table))
+
+
+def logged(answers: Sequence[FeatureVectors], secret: bytes) -> pa.Table:
+    """Answers of the same features as the log keeps them: hashed keys, values, statuses, event times, snapshots."""
     import pyarrow as pa
 
-    table = answer.to_arrow().drop_columns(list(answer.keys)).replace_schema_metadata(None)
-    plain = [
-        table.column(at).cast(pa.string())
-        if pa.types.is_dictionary(field.type)
-        else table.column(at)
-        for at, field in enumerate(table.schema)
-    ]
+    first, moment = answers[0], pa.timestamp("us", "UTC")
+    entities = [one for answer in answers for one in hashed(answer.keys, secret)]
     columns: dict[str, Any] = {
-        ENTITY: pa.array(hashed(answer.keys, secret), pa.string()),
-        AS_OF: pa.array([answer.as_of] * answer.rows, pa.timestamp("us", "UTC")),
-        DEGRADED: pa.array([answer.degraded] * answer.rows, pa.string()),
-        **dict(zip(table.column_names, plain, strict=True)),
+        ENTITY: pa.array(entities, pa.string()),
+        AS_OF: pa.array(_for_each_row(answers, [one.as_of for one in answers]), moment),
+        DEGRADED: pa.array(_for_each_row(answers, [one.degraded for one in answers]), pa.string()),
     }
-    for view in answer.views:
-        columns[f"{view.view}__snapshot"] = pa.array([view.snapshot] * answer.rows, pa.string())
+    for at, name in enumerate(first.names):
+        kind = arrow_type(first.types[at]) if first.types else None
+        values = [value for answer in answers for value in answer.values[at]]
+        words = [WORDS[status] for answer in answers for status in answer.statuses[at]]
+        columns[name] = pa.array(values, kind)
+        columns[f"{name}__status"] = pa.array(words, pa.string())
+    for at, view in enumerate(first.views):
+        moments = [event for answer in answers for event in answer.views[at].event_at]
+        columns[f"{view.view}__event_at"] = pa.array(moments, pa.int64()).cast(moment)
+    for at, view in enumerate(first.views):
+        snapshots = _for_each_row(answers, [answer.views[at].snapshot for answer in answers])
+        columns[f"{view.view}__snapshot"] = pa.array(snapshots, pa.string())
     return pa.table(columns)
+
+
+def _for_each_row(answers: Sequence[FeatureVectors], told: Sequence[Any]) -> list[Any]:
+    """What is told of each answer, for each of its rows."""
+    return [one for answer, one in zip(answers, told, strict=True) for _ in range(answer.rows)]
 
 
 def hashed(keys: Mapping[str, Sequence[Any]], secret: bytes) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -173,3 +175,71 @@ def test_a_disk_that_refuses_ends_nothing(tmp_path, answers, secret):
     log.close()
 
     assert told == [("failed", 1)]
+
+
+class Told(dict):
+    """What became of answers."""
+
+    def __call__(self, what, times):
+        self[what] = self.get(what, 0) + times
+
+
+def test_an_answer_that_cannot_be_kept_costs_no_other(tmp_path, answers, secret):
+    told = Told()
+    log = ServedLog(tmp_path, secret, 1.0, told, seconds=0.01)
+    good = answers["churn"]
+    # Keys that no request has.
+    wrong = dataclasses.replace(good, keys={"user_id": [object()] * 4})
+    for answer in (good, wrong, good):
+        log.offer(answer)
+    time.sleep(0.1)
+    log.offer(good)
+    log.close()
+
+    assert told == {"kept": 3, "failed": 1}
+    assert sum(pq.read_metadata(file).num_rows for file in (tmp_path / "churn").iterdir()) == 12
+
+
+def test_a_log_that_cannot_be_written_goes_on(tmp_path, answers, secret, monkeypatch):
+    told, write = Told(), pq.write_table
+
+    def broken(*_args, **_more):
+        raise pa.ArrowInvalid("not the disk's fault")
+
+    log = ServedLog(tmp_path, secret, 1.0, told, seconds=0.01)
+    monkeypatch.setattr(pq, "write_table", broken)
+    log.offer(answers["churn"])
+    time.sleep(0.2)
+    monkeypatch.setattr(pq, "write_table", write)
+    log.offer(answers["churn"])
+    log.close()
+
+    assert told == {"failed": 1, "kept": 1}
+
+
+def test_many_small_answers_find_room(tmp_path, answers, secret):
+    told = Told()
+    log = ServedLog(tmp_path, secret, 1.0, told, seconds=0.5)
+    for _ in range(60):
+        for _ in range(100):
+            log.offer(answers["churn"])
+        time.sleep(0.02)
+    log.close(20)
+
+    assert told == {"kept": 6_000}
+
+
+def test_answers_of_two_releases_are_one_table_each_with_its_snapshot(tmp_path, answers, secret):
+    log = ServedLog(tmp_path, secret, 1.0)
+    first = answers["churn"]
+    views = tuple(dataclasses.replace(view, snapshot="later") for view in first.views)
+    log.offer(first)
+    log.offer(dataclasses.replace(first, views=views, degraded="deadline"))
+    log.close()
+
+    (file,) = (tmp_path / "churn").iterdir()
+    table = pq.read_table(file).to_pydict()
+    assert table["clicks__snapshot"] == [first.views[0].snapshot] * 4 + ["later"] * 4
+    assert table["degraded"] == [None] * 4 + ["deadline"] * 4
+    assert table["count_7d"] == [*first.values[0], *first.values[0]]
+    assert table["clicks__event_at"][0] == day(2)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from featmill.errors import RequestError
+from featmill.serving.echo import echoed
 
 if TYPE_CHECKING:
     from featmill.serving.plan import KeyGroup, ServicePlan
@@ -92,8 +93,8 @@ def _check_names(what: str, names: Sequence[str], given: Mapping[str, Any]) -> N
     for name in given:
         if name not in names:
             raise RequestError(
-                f"{what}.{name} is not of this service",
-                field=f"{what}.{name}",
+                f"{what}.{echoed(name)} is not of this service",
+                field=f"{what}.{echoed(name)}",
                 hint=f"it takes: {', '.join(names) or 'none'}",
             )
     missing = [name for name in names if name not in given]

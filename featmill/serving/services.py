@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from featmill.errors import RequestError
+from featmill.serving.echo import shown
 from featmill.serving.health import Health
 from featmill.serving.plan import ServicePlan, is_served_online
 from featmill.serving.read_counts import ReadCounts
@@ -54,7 +55,7 @@ class Services:
         if found is None:
             known = ", ".join(self._services) or "none"
             raise RequestError(
-                f"there is no service {name!r}", field="service", hint=f"there are: {known}"
+                f"there is no service {shown(name)}", field="service", hint=f"there are: {known}"
             )
         return found
 

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from featmill.errors import RequestRefused
+from featmill.serving.echo import echoed, shown
 from featmill.serving.http.served_services import EXPECTED_TEXT, OfferedService, kind_of
 
 _MEMBERS = frozenset({"service", "keys", "request", "format"})
@@ -47,7 +48,9 @@ def read_body(body: bytes, services: Mapping[str, OfferedService], entities: int
         raise RequestRefused(422, "the body is no object", field="body", expected=_BODY)
     if not found.keys() <= _MEMBERS:
         unknown = min(found.keys() - _MEMBERS)
-        raise RequestRefused(422, f"unknown field {unknown!r}", field=unknown, expected=_BODY)
+        raise RequestRefused(
+            422, f"unknown field {shown(unknown)}", field=echoed(unknown), expected=_BODY
+        )
     service = _service(found.get("service"), services)
     keys = _columns("keys", found.get("keys"), entities)
     request = found.get("request")
@@ -78,7 +81,7 @@ def unknown_service(name: str) -> RequestRefused:
     """404: nothing of that name is declared."""
     return RequestRefused(
         404,
-        f"there is no service {name[:100]!r}",
+        f"there is no service {shown(name)}",
         field="service",
         expected="one that GET /services lists",
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from featmill.errors import ContractError, EncodingError, RequestError
+from featmill.serving.echo import shown
 from featmill.serving.moments import micros_of
 from featmill.serving.request.in_duckdb import DuckdbRows
 from featmill.serving.request.native import native_function
@@ -173,7 +174,7 @@ class RequestPlan:
             return [None if value is None else read(value) for value in values]
         except WrongValue as error:
             at = _first_wrong(read, values)
-            message = f"request field {name}: {values[at]!r} in row {at}, expected {error}"
+            message = f"request field {name}: {shown(values[at])} in row {at}, expected {error}"
             raise _refused(name, message, None) from error
 
 

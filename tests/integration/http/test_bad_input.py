@@ -186,3 +186,28 @@ def test_more_at_once_than_may_be_is_refused_quickly(shop):
     for answer in answers:
         if answer.status_code == 503:
             assert answer.headers["retry-after"] == "1"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"x" * 1_000_000: 1, **CHURN},
+        body(service="x" * 1_000_000),
+        body(keys={"x" * 1_000_000: 1}),
+        body(keys={"user_id": "x" * 1_000_000}),
+        body(keys={"user_id": ["x" * 1_000_000]}),
+        body(request={"x" * 1_000_000: 1}),
+        body(format="x" * 1_000_000),
+        request(price="x" * 1_000_000),
+        request(price=["x" * 1_000_000]),
+        request(seen_at="x" * 1_000_000),
+        TYPED | {"keys": {"at": "x" * 1_000_000, "code": "x"}},
+    ],
+    ids=range(11),
+)
+def test_what_is_wrong_is_not_sent_back_whole(client, sent):
+    answer = client.post("/features", json=sent)
+
+    assert answer.status_code in (404, 422)
+    assert len(answer.content) < 1_000
+    assert answer.json()["field"]

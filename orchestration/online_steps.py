@@ -148,11 +148,10 @@ def verify(
 
     chosen = None if sample is None else Sample.parse(sample)
     step = open_release(settings, release_id)
-    if release_id is None:
-        step = _as_it_serves(settings, step)
+    step = _as_it_serves(settings, step, is_asked_for=release_id is not None)
     compared = _rows_of(step)
     rows = {project: found.rows_project for project, found in compared.items()}
-    extra = undeclared(step.target, step.catalog, rows)
+    extra = undeclared(step.target, step.catalog, rows, step.only)
     reports = [
         compare_view(step, rows[project], view, on_step, chosen)
         for project in step.projects
@@ -241,18 +240,24 @@ def apply_feast(settings: Settings, step: OnlineRelease) -> tuple[str, ...]:
     return tuple(services)
 
 
-def _as_it_serves(settings: Settings, newest: OnlineRelease) -> OnlineRelease:
-    """The release that serves, as it went online; the newest where nothing was ever promoted.
+def _as_it_serves(settings: Settings, step: OnlineRelease, *, is_asked_for: bool) -> OnlineRelease:
+    """The release that serves, as it went online; the step itself where nothing was ever promoted.
+
+    A release that `is_asked_for` is taken as the registry stands, with those of its tables that are online.
 
     Raises:
         ParityError: the Feast projects do not serve the same release, so what is online is none.
     """
     from featmill.online.serving_state import read_state
+    from orchestration.held_features import as_held
 
-    states = {project: read_state(newest.target, project) for project in newest.projects}
-    serving = {p: s for p, s in states.items() if s is not None and newest.of_project(p)}
-    known = {release.release_id for release in newest.registry.releases()}
+    states = {project: read_state(step.target, project) for project in step.projects}
+    serving = {p: s for p, s in states.items() if s is not None and step.of_project(p)}
+    known = {release.release_id for release in step.registry.releases()}
     releases = {state.release_id for state in serving.values()}
+    online = {view for state in serving.values() for view in state.views}
+    if is_asked_for:
+        return as_held(step, online if releases == {step.release.release_id} else None)
     if len(releases) > 1:
         raise ParityError(
             "the Feast projects serve different releases: "
@@ -260,12 +265,10 @@ def _as_it_serves(settings: Settings, newest: OnlineRelease) -> OnlineRelease:
             hint="a run was killed: featmill promote finishes a promotion, featmill rollback takes it back",
         )
     if not releases or not releases <= known:
-        return newest
+        return step
     read_at = max((s.read_at for s in serving.values() if s.read_at is not None), default=None)
     (serves,) = releases
-    if serves == newest.release.release_id and read_at is None:
-        return newest
-    return open_release(settings, serves, read_at)
+    return as_held(open_release(settings, serves, read_at), online)
 
 
 def _rows_of(step: OnlineRelease) -> dict[str, ComparedRows]:

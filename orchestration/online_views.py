@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -51,7 +51,8 @@ class OnlineRelease:
 
     `views` are the tables that are declared online and that the release holds, `absent` the names of those it lacks.
     `read_at` is the moment that the registry is read at: what was released later is of no concern (rule 22). `grace` is
-    how long keys stay after their ttl, None where they do not expire.
+    how long keys stay after their ttl, None where they do not expire. `only` names the tables that may be online with
+    it: those that were when it went live, where it goes back there; None for all that are declared.
     """
 
     catalog: Catalog
@@ -62,6 +63,7 @@ class OnlineRelease:
     absent: tuple[str, ...]
     read_at: datetime
     grace: timedelta | None = None
+    only: frozenset[str] | None = None
 
     @property
     def projects(self) -> tuple[str, ...]:
@@ -132,16 +134,20 @@ def require_views(
 
 
 def undeclared(
-    target: OnlineTarget, catalog: Catalog, rows_projects: Mapping[str, str]
+    target: OnlineTarget,
+    catalog: Catalog,
+    rows_projects: Mapping[str, str],
+    only: Collection[str] | None = None,
 ) -> list[tuple[str, str]]:
-    """Rows project and view of everything that is online there and not declared online.
+    """Rows project and view of everything that is online there and not declared online, or none of `only`.
 
     `rows_projects`: of each Feast project the name in the keys of its rows. Of the tenants that are declared: another
     project's name may look like that of a tenant which is gone.
     """
     from featmill.online.live import live_views
 
-    declared = {(catalog.feast_project(t.tenant), t.name) for t in declared_online(catalog)}
+    tables = [t for t in declared_online(catalog) if only is None or t.name in only]
+    declared = {(catalog.feast_project(table.tenant), table.name) for table in tables}
     return [
         (rows, view)
         for project, rows in sorted(rows_projects.items())

@@ -10,18 +10,12 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from exporters.redis.generations import (
-    Generation,
-    GenerationState,
-    expired,
-    make_live,
-    read_generations,
-    settle_live,
-)
+from exporters.redis.generations import expired, read_generations
 from featmill.errors import FeatmillError
-from featmill.online.serving_state import PublishMode, known_projects, next_epoch, read_state
+from featmill.online.serving_state import PublishMode, known_projects, read_state
 from featmill.warehouse import promotions
 from featmill.warehouse.registry import open_registry
+from orchestration.going_back import flip_to_kept, write_again
 from orchestration.online_steps import apply_feast, open_release, record_live
 from orchestration.publication import Publication
 from orchestration.release_order import current, heal_ledger, require_newer, to_go_back_to
@@ -171,14 +165,15 @@ def rollback(
     before = _states(target, projects)
     to = to_go_back_to(entries, release_id, (state.release_id for state in before.values()))
     views: tuple[ExportedView, ...] = ()
-    if not _flip_to_kept(target, before, to.release_id):
-        views = _write_again(settings, to, before)
+    if not flip_to_kept(target, before, to):
+        views = write_again(settings, to, before)
     seconds = time.perf_counter() - started
     after = _states(target, projects)
     served_already = left is not None and left.release_id == to.release_id
     if not served_already:
         at = max((state.flipped_at for state in after.values()), default=None)
-        promotions.record(registry.lake, "rollback", to.release_id, at)
+        tables = {view for state in after.values() for view in state.views}
+        promotions.record(registry.lake, "rollback", to.release_id, at, tables)
     done = RolledBack(to.release_id, None if left is None else left.release_id, seconds, views)
     if on_flipped is not None:
         on_flipped(done)
@@ -215,47 +210,6 @@ def _states(target: OnlineTarget, projects: Sequence[str]) -> dict[str, ServingS
 
 def _rows(states: Mapping[str, ServingState]) -> dict[str, str]:
     return {project: state.rows_project for project, state in states.items()}
-
-
-def _flip_to_kept(
-    target: OnlineTarget, states: Mapping[str, ServingState], release_id: str
-) -> bool:
-    """Flip each Feast project to the generation that holds the release; False, and no flip, if one has none."""
-    if not states:
-        return False
-    flips: dict[str, Generation] = {}
-    for project, state in states.items():
-        if state.release_id == release_id and state.is_complete:
-            continue
-        known = read_generations(target, project, state)
-        kept = [
-            g
-            for g in known.values()
-            if g.state is GenerationState.KEPT and g.release_id == release_id
-        ]
-        if not kept:
-            return False
-        settle_live(target, project, state, known)
-        flips[project] = max(kept, key=lambda g: g.served_epoch or 0)
-    for project, generation in flips.items():
-        make_live(target, project, generation, next_epoch(target, project))
-    return True
-
-
-def _write_again(
-    settings: Settings, to: Promotion, before: Mapping[str, ServingState]
-) -> tuple[ExportedView, ...]:
-    """Write the release as it went live then, and make it serve, in the way that what serves now does."""
-    step = open_release(settings, to.release_id, to.read_at)
-    modes = {state.mode for state in before.values()} or {PublishMode(settings.publish_mode)}
-    # Tenants may differ where one was promoted alone: a generation is never half there.
-    mode = modes.pop() if len(modes) == 1 else PublishMode.GENERATION
-    publication = Publication(step, mode)
-    views = publication.write(None)
-    publication.prove(None)
-    publication.flip()
-    publication.retire_live()
-    return views
 
 
 def _point_feast(settings: Settings, to: Promotion) -> str | None:

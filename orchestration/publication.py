@@ -92,7 +92,7 @@ class Publication:
         """Write every view; what is beside the live rows then holds no view that is not declared."""
         done = tuple(view for place in self.places for view in place.write(on_step))
         beside = {p.project: p.rows_project for p in self.places if not p.is_live}
-        extra = undeclared(self._step.target, self._step.catalog, beside)
+        extra = undeclared(self._step.target, self._step.catalog, beside, self._step.only)
         retire(self._step.target, self._step.catalog, extra)
         return done
 
@@ -125,7 +125,7 @@ class Publication:
         """Take away the live views that are not declared any more."""
         live = {place.project: place.rows_project for place in self.places if place.is_live}
         rest = {p: p for p in self._step.projects if p not in self.rows_projects}
-        extra = undeclared(self._step.target, self._step.catalog, live | rest)
+        extra = undeclared(self._step.target, self._step.catalog, live | rest, self._step.only)
         return retire(self._step.target, self._step.catalog, extra)
 
 

@@ -7,9 +7,9 @@ released for a past moment was never live then.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -85,7 +85,9 @@ def served(entries: Sequence[Promotion]) -> list[Served]:
         if entry.kind == "live":
             live = entry
         elif entry.kind == "rollback":
-            live = _went_online(entries, entry)
+            went = _went_online(entries, entry)
+            # Of a table that is not declared any more nothing was put back.
+            live = None if went is None else replace(went, snapshots=entry.snapshots)
         serving = None if entry.kind == "down" else live
         found.append(Served(entry.promoted_at, entry.epoch, serving))
     return found
@@ -115,10 +117,12 @@ def record(
     kind: Literal["rollback", "down", "up"],
     release_id: str = "",
     at: datetime | None = None,
+    tables: Collection[str] | None = None,
 ) -> Promotion:
     """Record a rollback to a release that was live before, the begin of an outage, or its end.
 
-    It was so from `at`, by default now; never from before the entry before it.
+    It was so from `at`, by default now; never from before the entry before it. `tables` are those that serve again, by
+    default all that did.
 
     Raises:
         UsageError: nothing is live, the release never was, or the store is not down, so cannot come up again.
@@ -127,7 +131,9 @@ def record(
     with _locked(lake):
         entries = ledger(lake)
         again = _served_again(entries, kind, release_id)
-        snapshots = {} if kind == "down" else again.snapshots
+        snapshots = {} if kind == "down" else dict(again.snapshots)
+        if tables is not None:
+            snapshots = {name: snapshots[name] for name in sorted(snapshots) if name in tables}
         return _append(lake, (kind, again.release_id, snapshots, again.read_at), at)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from featmill.errors import OnlineError
 from featmill.online.serving_state import parse_state, serving_key
 
 #: Flips that one read follows before it gives up: it would take promotions as fast as reads.
@@ -33,9 +34,15 @@ class Pointer:
         """Take what the pointer says; whether it is on other rows than was known.
 
         Raises:
-            OnlineError: the state cannot be read.
+            OnlineError: the state cannot be read, or there was one and it is gone: a store that lost its rows would
+                answer of every entity that it does not exist.
         """
         before = self._known[1]
+        if version is None and self._known[0] is not None:
+            raise OnlineError(
+                f"the store does not know any more what serves of {self._project}: it lost its data",
+                hint="featmill promote --again writes the release anew",
+            )
         rows = self._project
         if version is not None and state is not None:
             rows = parse_state(self._project, state).rows_project

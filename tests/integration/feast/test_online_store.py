@@ -359,3 +359,13 @@ def test_feast_s_feature_server_tells_the_statuses(folder):
     assert found["values"] == ["Ulm", None, None]
     assert late["statuses"] == ["OUTSIDE_MAX_AGE", "OUTSIDE_MAX_AGE", "NOT_FOUND"]
     assert late["values"] == [None] * 3
+
+
+def test_a_store_that_lost_its_data_is_an_error_and_not_a_store_without_entities(folder, online):
+    store = open_feast(folder)
+    read(store)
+    with online.client() as client:
+        client.flushall()
+
+    with pytest.raises(OnlineError, match="it lost its data"):
+        read(store)

@@ -63,6 +63,12 @@ def _columns(
     what: str, names: Sequence[str], given: Mapping[str, Any]
 ) -> dict[str, tuple[Any, bool]]:
     """Each named column, and whether it is one value for all rows."""
+    if not isinstance(given, Mapping):
+        raise RequestError(
+            f"{what}: {type(given).__name__} is no mapping of names to values",
+            field=what,
+            hint=f"it takes: {', '.join(names) or 'none'}",
+        )
     if given.keys() != set(names):
         _check_names(what, names, given)
     found: dict[str, tuple[Any, bool]] = {}

@@ -112,7 +112,8 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError
     value.encode()
-    return str(value)
+    # Not str(): of a member of an enumeration of texts that is its name.
+    return str.__str__(value)
 
 
 def _is_unicode(text: str) -> bool:

@@ -24,12 +24,19 @@ def checked_moment(as_of: object) -> datetime:
     """The moment in UTC.
 
     Raises:
-        RequestError: it is no aware datetime (rule 1).
+        RequestError: it is no aware datetime (rule 1), or outside of the calendar in UTC.
     """
     if not isinstance(as_of, datetime) or as_of.tzinfo is None:
-        raise RequestError(
-            f"as_of: {as_of!r} is no moment with its zone",
-            field="as_of",
-            hint="such as datetime(2026, 3, 5, 6, 30, tzinfo=UTC)",
-        )
-    return as_of.astimezone(UTC)
+        raise _refused(as_of, "is no moment with its zone")
+    try:
+        return as_of.astimezone(UTC)
+    except OverflowError:
+        raise _refused(as_of, "is no moment of the years 1 to 9999 in UTC") from None
+
+
+def _refused(as_of: object, why: str) -> RequestError:
+    return RequestError(
+        f"as_of: {as_of!r} {why}",
+        field="as_of",
+        hint="such as datetime(2026, 3, 5, 6, 30, tzinfo=UTC)",
+    )

@@ -45,13 +45,13 @@ class Services:
             names = [s.name for s in catalog.services if is_served_online(catalog, s)]
         return cls([ServicePlan.compiled(catalog, name) for name in names])
 
-    def service(self, name: str) -> ReadService:
+    def service(self, name: object) -> ReadService:
         """One service.
 
         Raises:
             RequestError: there is none of that name.
         """
-        found = self._services.get(name)
+        found = self._services.get(name) if isinstance(name, str) else None
         if found is None:
             known = ", ".join(self._services) or "none"
             raise RequestError(

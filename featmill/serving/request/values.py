@@ -71,7 +71,15 @@ def _scalar(sql: str, *, is_element: bool) -> Reader:
     return {"BOOLEAN": _truth, "DATE": _day, "UUID": _uuid, "BLOB": _bytes}.get(sql, _text)
 
 
+def _python(value: Any) -> Any:  # noqa: ANN401
+    """A number or truth value of NumPy's as Python's own; anything else as it is."""
+    if type(value).__module__ == "numpy" and getattr(value, "dtype", None) is not None:
+        return value.item() if value.dtype.kind in "biuf" and value.ndim == 0 else value
+    return value
+
+
 def _truth(value: Any) -> bool:  # noqa: ANN401
+    value = _python(value)
     if value is True or value is False:
         return bool(value)
     raise WrongValue("true or false")
@@ -79,8 +87,9 @@ def _truth(value: Any) -> bool:  # noqa: ANN401
 
 def _integer(low: int, high: int) -> Reader:
     def read(value: Any) -> int:  # noqa: ANN401
-        if type(value) is int and low <= value <= high:
-            return value
+        found = value if type(value) is int else _python(value)
+        if type(found) is int and low <= found <= high:
+            return found
         raise WrongValue(f"a whole number from {low} to {high}")
 
     return read
@@ -88,6 +97,8 @@ def _integer(low: int, high: int) -> Reader:
 
 def _real(sql: str, *, is_element: bool) -> Reader:
     def read(value: Any) -> float | None:  # noqa: ANN401
+        if type(value) is not float:
+            value = _python(value)
         if type(value) is not float:
             if not isinstance(value, int) or isinstance(value, bool):
                 raise WrongValue("a number")
@@ -116,6 +127,7 @@ def _decimal(width: int, scale: int) -> Reader:
     expected = f"a number of at most {width} digits, {scale} of them after the point"
 
     def read(value: Any) -> int:  # noqa: ANN401
+        value = _python(value)
         if type(value) is float and width <= _EXACT_DIGITS:
             # Fifteen digits survive a DOUBLE: one decimal is nearest to it, and it has to be that one's.
             found = round(float(value) * unit) if abs(value) * unit < limit else limit
@@ -147,8 +159,8 @@ def _unscaled(value: Any, scale: int, expected: str) -> int:  # noqa: ANN401
 
 def _member(members: frozenset[str]) -> Reader:
     def read(value: Any) -> str:  # noqa: ANN401
-        if isinstance(value, str) and value in members:
-            return value
+        if isinstance(value, str) and (found := str.__str__(value)) in members:
+            return found
         raise WrongValue(f"one of {', '.join(sorted(members))}")
 
     return read
@@ -157,12 +169,14 @@ def _member(members: frozenset[str]) -> Reader:
 def _text(value: Any) -> str:  # noqa: ANN401
     if not isinstance(value, str):
         raise WrongValue("a text")
-    if not value.isascii():
+    # Not str(): of a member of an enumeration of texts that is its name.
+    found = str.__str__(value)
+    if not found.isascii():
         try:
-            value.encode()
+            found.encode()
         except UnicodeEncodeError as error:
             raise WrongValue("a text of whole Unicode characters") from error
-    return value
+    return found
 
 
 def _uuid(value: Any) -> str:  # noqa: ANN401

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, date, datetime, timedelta
+from enum import Enum
 from uuid import UUID
 
 import numpy as np
@@ -273,6 +274,22 @@ def test_keys_of_every_kind_find_their_entity(store, read):
     assert values(read(stored, other)) == {"size": [42, 42]}
 
 
+class Code(str, Enum):  # noqa: UP042 - a StrEnum is its text already
+    """Of which Python says `Code.RED`, as text too."""
+
+    RED = "r"
+
+
+def test_a_member_of_an_enumeration_of_texts_is_its_text(store, read):
+    table = feature_table("codes", keys={"code": "VARCHAR"}, features={"size": "BIGINT"})
+    stored = Stored(store, [table], [service("codes:size")])
+    stored.put(table, ("r", NOON, 1), ("Code.RED", NOON, 2))
+    stored.serve()
+
+    assert values(read(stored, {"code": Code.RED})) == {"size": [1]}
+    assert values(read(stored, {"code": [Code.RED, "Code.RED"]})) == {"size": [1, 2]}
+
+
 def test_a_read_never_mixes_generations(store, read):
     """Rule 21: the pointer moves between what the reader knows and what it reads."""
     stored = Stored(store, services=[service("users:visits")])
@@ -337,6 +354,9 @@ def test_bytes_that_are_no_value_are_not_answered(users, read, rows):
         ({"user_id": True}, "keys.user_id"),
         ({"user_id": 1.0}, "keys.user_id"),
         ({"user_id": [1, 2**63]}, "keys.user_id"),
+        ([1], "keys"),
+        ("user_id", "keys"),
+        (None, "keys"),
     ],
 )
 def test_a_wrong_key_is_refused_by_name(users, read, keys, field):
@@ -363,11 +383,27 @@ def test_a_moment_without_its_zone_is_refused(users, read, as_of):
     assert refused.value.field == "as_of"
 
 
-def test_an_unknown_service_is_refused(users, read):
-    with pytest.raises(RequestError, match="no service 'other'") as refused:
-        read(users, {"user_id": 1}, name="other")
+@pytest.mark.parametrize("spelled", ["0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00"])
+def test_a_moment_that_utc_does_not_have_is_refused(users, read, spelled):
+    with pytest.raises(RequestError, match="no moment of the years 1 to 9999") as refused:
+        read(users, {"user_id": 1}, as_of=datetime.fromisoformat(spelled))
+
+    assert refused.value.field == "as_of"
+
+
+@pytest.mark.parametrize("name", ["other", ["ranking"], {}, None])
+def test_an_unknown_service_is_refused(users, read, name):
+    with pytest.raises(RequestError, match="no service") as refused:
+        read(users, {"user_id": 1}, name=name)
 
     assert refused.value.field == "service"
+
+
+def test_request_fields_that_are_no_mapping_are_refused(users, read):
+    with pytest.raises(RequestError, match="list is no mapping") as refused:
+        read(users, {"user_id": 1}, [1])
+
+    assert refused.value.field == "request"
 
 
 def test_a_service_of_two_tenants_is_refused(store):

@@ -7,6 +7,7 @@ import struct
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from enum import Enum
 
 import numpy as np
 import pytest
@@ -337,6 +338,37 @@ def test_a_null_may_be_sent_and_numpy_too():
     made.check_request(2, {"price": [None, 1.5], "country": ["DE", None]})
 
     made.check_request(2, {"price": np.array([1.5, 2.5]).tolist(), "country": ["a", "b"]})
+
+
+class Colour(str, Enum):  # noqa: UP042 - a StrEnum is its text already
+    """Of which Python says `Colour.RED`, as text too."""
+
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "seen"),
+    [
+        ("double", np.float64(1.5), 1.5),
+        ("double", np.float32(1.5), 1.5),
+        ("double", np.int64(2), 2.0),
+        ("double", np.float64("nan"), None),
+        ("bigint", np.int64(7), 7),
+        ("integer", np.uint8(7), 7),
+        ("decimal(6, 2)", np.float64(0.1), 0.1),
+        ("decimal(6, 2)", np.int32(3), 3.0),
+        ("boolean", np.bool_(True), True),
+        ("varchar", np.str_("red"), "red"),
+        ("varchar", Colour.RED, "red"),
+        ("enum('red', 'blue')", Colour.RED, "red"),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 300])
+def test_numpys_scalars_and_members_of_enumerations_are_their_values(kind, value, seen, rows):
+    made = plan({"same": (kind, "x")}, stored={}, sent={"x": kind})
+    made.check_request(rows, {"x": [value] * rows})
+
+    assert made.evaluate(rows, {}, {"x": [value] * rows}, NOON) == {"same": [seen] * rows}
 
 
 def test_a_stored_value_of_another_type_says_so():

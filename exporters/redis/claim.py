@@ -12,13 +12,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from exporters.redis.job import key_names
-from exporters.redis.retire import retire_view
+from exporters.redis.retire import fields_of, retire_view
 from featmill.errors import OnlineError, OnlineRefused
-from featmill.online.live import LiveState, parse_record, read_record_bytes, swap_record
+from featmill.online.live import (
+    LiveState,
+    parse_record,
+    read_live,
+    read_record_bytes,
+    swap_record,
+)
 from featmill.online.pipeline import node_name
 from featmill.online.refusals import translated_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from exporters.redis.job import ExportJob
     from featmill.online.connection import OnlineTarget
     from featmill.online.live import LiveRecord
@@ -60,7 +68,9 @@ def find(target: OnlineTarget, job: ExportJob, plan: ViewPlan) -> Found:
     if record.keys not in ((), key_names(plan)):
         # Another version of the table with other join keys: none of its entities would be written over, and the
         # snapshots they came from have no column to find them by.
-        retire_view(target, plan.project, plan.view)
+        others = read_live(target, plan.project)
+        keep = {f for view in others if view != plan.view for f in fields_of(view, others[view])}
+        retire_view(target, plan.project, plan.view, keep=keep)
         return Found(None, None)
     return Found(data, record)
 
@@ -81,12 +91,12 @@ def claim(topology: Topology, plan: ViewPlan, found: Found, record: LiveRecord) 
     if other is not None and not other.is_complete:
         is_same_job = (other.snapshot_id, other.content) == (record.snapshot_id, record.content)
         if record.epoch > other.epoch or is_same_job:
-            end_connections(topology, other)
+            end_connections(topology, other.clients)
     return True
 
 
-def end_connections(topology: Topology, record: LiveRecord) -> None:
-    """End the connections that a run writes through; a server that does not allow it leaves them.
+def end_connections(topology: Topology, clients: Mapping[str, int]) -> None:
+    """End the connections that a run writes through, by server; a server that does not allow it leaves them.
 
     A run that goes on all the same finds at its next mark that the view is not its own, and says so in the record. A
     server that was started anew may have given a number to somebody else, who has to connect again then.
@@ -97,7 +107,7 @@ def end_connections(topology: Topology, record: LiveRecord) -> None:
     from redis.exceptions import NoPermissionError, ResponseError
 
     for node in topology.nodes:
-        number = record.clients.get(node_name(node))
+        number = clients.get(node_name(node))
         if number is None:
             continue
         with translated_errors(node), node.client() as client:

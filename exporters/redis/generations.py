@@ -117,16 +117,6 @@ def put_generation(target: OnlineTarget, project: str, generation: Generation) -
         client.hset(generations_key(project), generation.rows_project, data)
 
 
-def drop_generation(target: OnlineTarget, project: str, rows_project: str) -> None:
-    """Forget a generation whose rows are gone.
-
-    Raises:
-        OnlineUnreachable: the store does not answer.
-    """
-    with translated_errors(target), target.client() as client:
-        client.hdel(generations_key(project), rows_project)
-
-
 def make_live(
     target: OnlineTarget, project: str, generation: Generation, epoch: int
 ) -> ServingState:

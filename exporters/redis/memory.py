@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import struct
+from itertools import islice
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from exporters.redis.retire import are_entities
+from exporters.redis.entity_keys import key_pages
 from featmill.contract.types import OnlineKind
 from featmill.online.plan import KEY_TYPES
 from featmill.online.refusals import translated_errors
@@ -67,18 +65,11 @@ def _sample(node: OnlineTarget, rows_project: str, names: list[str]) -> Iterator
         struct.pack("<II", KEY_TYPES[OnlineKind.STRING], len(n.encode())) + n.encode()
         for n in names
     ]
-    pattern = _literal(header + b"".join(parts)) + b"*" + _literal(rows_project.encode())
-    cursor, found = -1, 0
+    found = 0
     with translated_errors(node), node.client(timeout=60) as client:
-        for _ in range(_PAGES):
-            cursor, page = client.scan(max(cursor, 0), match=pattern, count=_PAGE)
-            keys = pa.array(page, pa.large_binary())
-            keys = keys.filter(pa.array(are_entities(rows_project, keys)))
+        pages = key_pages(client, rows_project, look=_PAGE, prefix=header + b"".join(parts))
+        for keys in islice(pages, _PAGES):
             yield from keys.slice(0, _SAMPLE - found).to_pylist()
             found += min(len(keys), _SAMPLE - found)
-            if cursor == 0 or found == _SAMPLE:
+            if found == _SAMPLE:
                 return
-
-
-def _literal(text: bytes) -> bytes:
-    return re.sub(rb"([*?\[\]\\])", rb"\\\1", text)

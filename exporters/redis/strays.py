@@ -6,7 +6,6 @@ by page, told apart a page at a time, and kept where DuckDB can spill them to di
 
 from __future__ import annotations
 
-import re
 import tempfile
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from exporters.redis.entity_keys import literal
 from featmill.errors import SlotsMoved
 from featmill.online.codec import exists_commands
 from featmill.online.connection import translated_errors
@@ -141,7 +141,7 @@ class KeyLedger:
         )
 
     def _scan(self, node: OnlineTarget) -> None:
-        pattern = _literal(self._plan.key_prefix) + b"*" + _literal(self._plan.key_suffix)
+        pattern = literal(self._plan.key_prefix) + b"*" + literal(self._plan.key_suffix)
         with translated_errors(node), node.client(timeout=60) as client:
             cursor = -1
             while cursor != 0:
@@ -150,11 +150,6 @@ class KeyLedger:
                 if page:
                     keys = pa.array(page, pa.large_binary())
                     self._insert("found", keys.filter(pa.array(_is_of_view(self._plan, keys))))
-
-
-def _literal(text: bytes) -> bytes:
-    r"""Escape what Redis' patterns give a meaning: `a*b` becomes `a\*b`."""
-    return re.sub(rb"([*?\[\]\\])", rb"\\\1", text)
 
 
 def _is_of_view(plan: ViewPlan, keys: pa.LargeBinaryArray) -> Mask:

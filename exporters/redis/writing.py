@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from exporters.changed_rows import changed_column
+from exporters.redis.entity_keys import key_commands
 from exporters.redis.job import last_record
-from exporters.redis.retire import field_delete_commands
 from exporters.redis.strays import KeyLedger
 from featmill.errors import LakeError
 from featmill.online.codec import (
@@ -126,7 +126,7 @@ class Run:
             strays = ledger.strays(topology)
             while page := list(islice(strays, _PAGE)):
                 keys = pa.array(page, pa.large_binary())
-                encode = partial(field_delete_commands, fields=fields)
+                encode = partial(key_commands, b"HDEL", fields=fields)
                 self._pipeline.send_keys(keys, encode, self._count_deleted)
                 self._pipeline.finish()
         return self._deleted

@@ -39,9 +39,10 @@ redis.call('HSET', KEYS[1], 'version', version, 'state', ARGV[4], 'rows', ARGV[3
 return {'flipped', version}
 """
 _CLAIM = """
-if redis.call('HGET', KEYS[1], 'rows') == ARGV[1] then return 0 end
+if redis.call('HGET', KEYS[1], 'rows') == ARGV[1] then return false end
+local before = redis.call('HGET', KEYS[1], 'removing:' .. ARGV[1]) or ''
 redis.call('HSET', KEYS[1], 'removing:' .. ARGV[1], ARGV[2])
-return 1
+return before
 """
 
 
@@ -190,19 +191,25 @@ def put_state(target: OnlineTarget, project: str, state: ServingState) -> bytes:
     return bytes(version)
 
 
-def claim_removal(target: OnlineTarget, project: str, rows_project: str, token: str) -> bool:
-    """Announce that rows are about to be removed; False where they serve, and must stay.
+def claim_removal(
+    target: OnlineTarget, project: str, rows_project: str, claim: str
+) -> bytes | None:
+    """Announce that rows are about to be removed.
+
+    Returns:
+        The claim of who was to remove them before, empty where nobody was; None where the rows serve, and must stay.
 
     Raises:
         OnlineUnreachable: the store does not answer.
         OnlineRefused: the store refused the command.
     """
     with translated_errors(target), target.client() as client:
-        return bool(client.eval(_CLAIM, 1, serving_key(project), rows_project, token))
+        before: bytes | None = client.eval(_CLAIM, 1, serving_key(project), rows_project, claim)
+    return before
 
 
 def removal_claims(target: OnlineTarget, project: str) -> dict[str, str]:
-    """The rows projects that are being removed, each with the token of who removes it.
+    """The rows projects that are being removed, each with the claim of who removes it.
 
     Raises:
         OnlineUnreachable: the store does not answer.
@@ -216,16 +223,6 @@ def removal_claims(target: OnlineTarget, project: str) -> dict[str, str]:
     }
 
 
-def release_claim(target: OnlineTarget, project: str, rows_project: str) -> None:
-    """Say that nothing is left to remove.
-
-    Raises:
-        OnlineUnreachable: the store does not answer.
-    """
-    with translated_errors(target), target.client() as client:
-        client.hdel(serving_key(project), removal_field(rows_project))
-
-
 def remember_projects(target: OnlineTarget, base: str, projects: list[str]) -> None:
     """Note the Feast projects of a dbt project, so that a rollback need not parse it.
 
@@ -234,6 +231,16 @@ def remember_projects(target: OnlineTarget, base: str, projects: list[str]) -> N
     """
     with translated_errors(target), target.client() as client:
         client.sadd(projects_key(base), *projects)
+
+
+def forget_project(target: OnlineTarget, base: str, project: str) -> None:
+    """Take a Feast project from those of a dbt project: none of its tables is online any more.
+
+    Raises:
+        OnlineUnreachable: the store does not answer.
+    """
+    with translated_errors(target), target.client() as client:
+        client.srem(projects_key(base), project)
 
 
 def known_projects(target: OnlineTarget, base: str) -> list[str]:

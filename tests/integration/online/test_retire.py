@@ -77,6 +77,19 @@ def test_a_field_that_another_view_owns_is_kept(store):
     ] * 3
 
 
+def test_replaced_by_other_join_keys_a_field_that_another_view_owns_is_kept(store, monkeypatch):
+    """Two names can have one 32-bit hash, and the entities of both views are the same keys."""
+    rows = snapshot(3)
+    export(store, rows)
+    export(store, rows, table=ORDERS)
+    monkeypatch.setattr(retire, "feature_field", lambda *_: feature_field("orders", "count_7d"))
+    by_city = feature_table("clicks", keys={"city": "VARCHAR"}, features={"rate_7d": "DOUBLE"})
+
+    export(store, cities(3).slice(1, 1), "s2", table=by_city)
+
+    assert verify(store, rows, table=ORDERS).is_equal
+
+
 def test_a_view_that_was_never_live_is_retired_already(store):
     assert retire_view(store, PROJECT, "clicks") == RetiredView(PROJECT, "clicks", 0)
 
@@ -86,11 +99,11 @@ def test_killed_half_way_it_is_incomplete_and_the_next_run_takes_the_rest(store,
     rows = snapshot(10)
     export(store, rows)
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise OnlineUnreachable("gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(retire, "field_delete_commands", refuse)
+        broken.setattr(retire, "key_commands", refuse)
         with pytest.raises(OnlineUnreachable):
             retire_view(store, PROJECT, "clicks")
 

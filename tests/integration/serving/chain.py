@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import duckdb
 import pyarrow as pa
 
+from exporters.redis.entity_keys import are_entities
 from exporters.redis.generations import read_generations
-from exporters.redis.retire import are_entities
 from featmill.contract.catalog import Catalog
 from featmill.online.codec import redis_keys
 from featmill.online.decode import value_text

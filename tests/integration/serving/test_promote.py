@@ -226,8 +226,8 @@ def test_what_serves_is_never_removed_and_what_is_removed_never_serves(chain, da
     chain.promote(days[1])
     state = chain.serving()
 
-    assert not serving_state.claim_removal(chain.target, "shop", state.rows_project, "me")
-    assert serving_state.claim_removal(chain.target, "shop", "shop__g1", "me")
+    assert serving_state.claim_removal(chain.target, "shop", state.rows_project, "me") is None
+    assert serving_state.claim_removal(chain.target, "shop", "shop__g1", "me") == b""
 
     kept = generations_module.read_generations(chain.target, "shop", state)["shop__g1"]
     with pytest.raises(OnlineRefused, match="are being removed"):

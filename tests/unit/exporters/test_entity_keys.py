@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporters.redis.retire import are_entities
+from exporters.redis.entity_keys import are_entities
 from featmill.online.codec import redis_keys
 from featmill.online.plan import plan_view
 from tests.unit.online.tables import feature_table

@@ -73,7 +73,7 @@ def _columns(
         _check_names(what, names, given)
     found: dict[str, tuple[Any, bool]] = {}
     for name in names:
-        column = _sequence(given[name])
+        column = sequence_of(given[name])
         found[name] = (given[name], True) if column is None else (column, False)
     return found
 
@@ -111,7 +111,7 @@ def _check_names(what: str, names: Sequence[str], given: Mapping[str, Any]) -> N
     )
 
 
-def _sequence(given: object) -> Sequence[Any] | None:
+def sequence_of(given: object) -> Sequence[Any] | None:
     """A column as a list; None where it is one value."""
     if isinstance(given, list | tuple):
         return given

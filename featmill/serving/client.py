@@ -9,16 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
+import math
 import random
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, Self
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from uuid import UUID
 
 from featmill.contract.types import FeatureType, parse_type
-from featmill.errors import NotAllowed, OnlineUnreachable, ServerRefused, TooBusy
+from featmill.errors import (
+    ContractError,
+    FeatmillError,
+    NotAllowed,
+    OnlineUnreachable,
+    RequestError,
+    ServerRefused,
+    TooBusy,
+)
 from featmill.serving.answer import WORDS, FeatureVectors, ViewAnswer
+from featmill.serving.asked import sequence_of
 from featmill.serving.moments import micros_of
 
 if TYPE_CHECKING:
@@ -26,6 +41,8 @@ if TYPE_CHECKING:
 
     import httpx
 
+_T = TypeVar("_T")
+_JSON = None | bool | int | float | str
 _AGAIN = frozenset({429, 502, 503, 504})
 _FIRST_WAIT, _LONGEST_WAIT = 0.02, 1.0
 _VERSION_HEADER = "x-featmill-service-version"
@@ -34,83 +51,14 @@ _ATTEMPTS = 4
 _STATUS = {word: number for number, word in enumerate(WORDS)}
 
 
-class FeatureClient:
-    """Reads features over HTTP; may be shared by threads.
+class AsyncFeatureClient:
+    """Reads features over HTTP with asyncio.
 
     Args:
         url: where the server is.
         key: the API key, None where the server asks for none.
-        deadline: seconds that a read may take, its retries included.
+        deadline: seconds that a read may take, with its retries and all that is asked beside.
     """
-
-    def __init__(self, url: str, key: str | None = None, *, deadline: float = 1.0) -> None:
-        import httpx
-
-        self._client = httpx.Client(base_url=url, headers=_headers(key), timeout=deadline)
-        self._deadline = deadline
-        self._types: dict[str, _Types] = {}
-
-    def read(
-        self, service: str, keys: Mapping[str, Any], request: Mapping[str, Any] | None = None
-    ) -> FeatureVectors:
-        """Read one service for n rows, as `FeatureReader.read` does.
-
-        Raises:
-            ServerRefused: the request is wrong; `field` says where.
-            NotAllowed: the key does not open the service.
-            TooBusy: the server had no time until the deadline.
-            OnlineUnreachable: there was no server until the deadline, or its services kept changing.
-        """
-        body = _body(service, keys, request)
-        for _ in range(_ATTEMPTS):
-            types = self._types.get(service)
-            if types is None:
-                path = f"/services/{_quoted(service)}"
-                types = self._types[service] = _types_of(self._asked("GET", path).json())
-            answer = self._asked("POST", "/features", body)
-            if _is_of(answer, types):
-                return _vectors(answer.json(), types)
-            self._types.pop(service, None)
-        raise _keeps_changing(service)
-
-    def services(self) -> list[dict[str, Any]]:
-        """The services that the key opens; raises as `read` does."""
-        found: list[dict[str, Any]] = self._asked("GET", "/services").json()["services"]
-        return found
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._client.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def _asked(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
-    ) -> httpx.Response:
-        tries = _Tries(self._deadline)
-        while True:
-            try:
-                answer = self._client.request(method, path, json=body, timeout=tries.left())
-            except _transport_error() as error:
-                wait = tries.after_error(error)
-            else:
-                if answer.status_code == 200:
-                    return answer
-                wait = tries.after(answer)
-            time.sleep(wait)
-
-
-class AsyncFeatureClient:
-    """The same for asyncio."""
 
     def __init__(self, url: str, key: str | None = None, *, deadline: float = 1.0) -> None:
         import httpx
@@ -122,22 +70,24 @@ class AsyncFeatureClient:
     async def read(
         self, service: str, keys: Mapping[str, Any], request: Mapping[str, Any] | None = None
     ) -> FeatureVectors:
-        """See `FeatureClient.read`."""
-        body = _body(service, keys, request)
-        for _ in range(_ATTEMPTS):
-            types = self._types.get(service)
-            if types is None:
-                path = f"/services/{_quoted(service)}"
-                types = self._types[service] = _types_of((await self._asked("GET", path)).json())
-            answer = await self._asked("POST", "/features", body)
-            if _is_of(answer, types):
-                return _vectors(answer.json(), types)
-            self._types.pop(service, None)
-        raise _keeps_changing(service)
+        """Read one service for n rows, as `FeatureReader.read` does.
+
+        Raises:
+            RequestError: a value has no form in a request; `field` says which.
+            ServerRefused: the request is wrong; `field` says where.
+            NotAllowed: there is no key, or none that opens anything.
+            TooBusy: the server had no time until the deadline.
+            OnlineUnreachable: no server answered in time, what answered is none, or its services kept changing.
+        """
+        tries = _Tries(self._deadline)
+        return await self._in_time(tries, self._read(tries, service, keys, request))
 
     async def services(self) -> list[dict[str, Any]]:
-        """See `FeatureClient.services`."""
-        found: list[dict[str, Any]] = (await self._asked("GET", "/services")).json()["services"]
+        """The services that the key opens; raises as `read` does."""
+        tries = _Tries(self._deadline)
+        answer = await self._in_time(tries, self._asked(tries, "GET", "/services"))
+        with _understood():
+            found: list[dict[str, Any]] = answer.json()["services"]
         return found
 
     async def close(self) -> None:
@@ -155,14 +105,48 @@ class AsyncFeatureClient:
     ) -> None:
         await self.close()
 
+    async def _in_time(self, tries: _Tries, asking: Coroutine[Any, Any, _T]) -> _T:
+        """All of it within the deadline: httpx's own is for each piece that comes, and a server may drip."""
+        try:
+            async with asyncio.timeout(tries.left()):
+                return await asking
+        except TimeoutError as error:
+            raise tries.late(error) from error
+
+    async def _read(
+        self,
+        tries: _Tries,
+        service: str,
+        keys: Mapping[str, Any],
+        request: Mapping[str, Any] | None,
+    ) -> FeatureVectors:
+        for _ in range(_ATTEMPTS):
+            types = self._types.get(service)
+            if types is None:
+                found = await self._asked(tries, "GET", f"/services/{_quoted(service)}")
+                with _understood():
+                    types = self._types[service] = _types_of(found.json())
+            answer = await self._asked(
+                tries, "POST", "/features", _body(service, keys, request, types)
+            )
+            if _is_of(answer, types):
+                with _understood():
+                    return _vectors(answer.json(), types)
+            self._types.pop(service, None)
+        raise _keeps_changing(service)
+
     async def _asked(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
+        self, tries: _Tries, method: str, path: str, body: bytes | None = None
     ) -> httpx.Response:
-        tries = _Tries(self._deadline)
+        import httpx
+
+        kind = {} if body is None else {"content-type": "application/json"}
         while True:
             try:
-                answer = await self._client.request(method, path, json=body, timeout=tries.left())
-            except _transport_error() as error:
+                answer = await self._client.request(
+                    method, path, content=body, headers=kind, timeout=tries.left()
+                )
+            except httpx.RequestError as error:
                 wait = tries.after_error(error)
             else:
                 if answer.status_code == 200:
@@ -171,12 +155,63 @@ class AsyncFeatureClient:
             await asyncio.sleep(wait)
 
 
+class FeatureClient:
+    """The same for code without asyncio; may be shared by threads. A thread of its own asks; `close` ends it."""
+
+    def __init__(self, url: str, key: str | None = None, *, deadline: float = 1.0) -> None:
+        self._client = AsyncFeatureClient(url, key, deadline=deadline)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="featmill-client", daemon=True
+        )
+        self._thread.start()
+
+    def read(
+        self, service: str, keys: Mapping[str, Any], request: Mapping[str, Any] | None = None
+    ) -> FeatureVectors:
+        """See `AsyncFeatureClient.read`."""
+        return self._done(self._client.read(service, keys, request))
+
+    def services(self) -> list[dict[str, Any]]:
+        """See `AsyncFeatureClient.services`."""
+        return self._done(self._client.services())
+
+    def close(self) -> None:
+        """Close the connections."""
+        if self._loop.is_closed():
+            return
+        self._done(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _done(self, asking: Coroutine[Any, Any, _T]) -> _T:
+        future = asyncio.run_coroutine_threadsafe(asking, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
 class _Tries:
     """The tries of one request: how long is left, and how long to wait for the next."""
 
     def __init__(self, seconds: float) -> None:
         self._until = time.monotonic() + seconds
         self._wait = _FIRST_WAIT
+        self._busy: TooBusy | None = None
 
     def left(self) -> float:
         """Seconds until the deadline; a little more than none, for none means for ever to some."""
@@ -191,6 +226,7 @@ class _Tries:
         error = _refusal(answer)
         if not isinstance(error, TooBusy):
             raise error
+        self._busy = error
         wait = self._next()
         said = answer.headers.get("retry-after", "")
         wait = max(wait, float(said)) if said.isdecimal() else wait
@@ -206,11 +242,12 @@ class _Tries:
         """
         wait = self._next()
         if time.monotonic() + wait >= self._until:
-            raise OnlineUnreachable(
-                f"no feature server answered in time: {str(error) or type(error).__name__}",
-                hint="is `featmill serve` running there?",
-            ) from error
+            raise _nobody(error) from error
         return wait
+
+    def late(self, error: Exception) -> FeatmillError:
+        """What to raise when the deadline is over: what was said last, where something was."""
+        return self._busy or _nobody(error)
 
     def _next(self) -> float:
         """Twice as long as the last, and varied, so that clients that failed together do not return together."""
@@ -218,10 +255,23 @@ class _Tries:
         return wait * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
-def _transport_error() -> type[Exception]:
-    import httpx
+def _nobody(error: Exception) -> OnlineUnreachable:
+    return OnlineUnreachable(
+        f"no feature server answered in time: {str(error) or type(error).__name__}",
+        hint="is `featmill serve` running there?",
+    )
 
-    return httpx.TransportError
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Reads an answer, which may be somebody else's: a proxy's page, or another server's JSON."""
+    try:
+        yield
+    except (ValueError, LookupError, TypeError, AttributeError, ContractError) as error:
+        raise OnlineUnreachable(
+            f"what answered is no feature server: {type(error).__name__} in its answer",
+            hint="does the URL lead to `featmill serve`?",
+        ) from error
 
 
 def _refusal(answer: httpx.Response) -> ServerRefused:
@@ -238,7 +288,7 @@ def _refusal(answer: httpx.Response) -> ServerRefused:
         answer.status_code,
         str(said.get("error") or f"the server answered {answer.status_code}"),
         field=str(said.get("field") or ""),
-        hint=said.get("expected"),
+        hint=str(said.get("expected") or "") or None,
         request_id=str(said.get("request_id") or ""),
     )
 
@@ -254,25 +304,50 @@ def _quoted(name: str) -> str:
 
 
 def _body(
-    service: str, keys: Mapping[str, Any], request: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    body: dict[str, Any] = {"service": service, "keys": _sendable(keys)}
-    return body if request is None else body | {"request": _sendable(request)}
+    service: str, keys: Mapping[str, Any], request: Mapping[str, Any] | None, types: _Types
+) -> bytes:
+    body: dict[str, Any] = {"service": service, "keys": _sendable("keys", keys, types)}
+    if request is not None:
+        body["request"] = _sendable("request", request, types)
+    return json.dumps(body, separators=(",", ":")).encode()
 
 
-def _sendable(columns: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: [_told(value) for value in column]
-        if isinstance(column, list | tuple)
-        else _told(column)
-        for name, column in columns.items()
-    }
+def _sendable(where: str, columns: Mapping[str, Any], types: _Types) -> dict[str, Any]:
+    done: dict[str, Any] = {}
+    for name, given in columns.items():
+        column, kind = sequence_of(given), types.sent.get(name, "")
+        field = f"{where}.{name}"
+        done[name] = (
+            _told(given, kind, field)
+            if column is None
+            else [_told(value, kind, field) for value in column]
+        )
+    return done
 
 
-def _told(value: object) -> object:
+def _told(value: object, kind: str, field: str) -> object:
+    """A value as JSON has it."""
+    if not isinstance(value, _JSON | date | bytes | UUID | Decimal):
+        # NumPy's and Arrow's scalars know what they are in Python.
+        convert = getattr(value, "item", None) or getattr(value, "as_py", None)
+        value = value if convert is None else convert()
+    if isinstance(value, Decimal):
+        value = float(value) if kind == "float" else str(value)
     if isinstance(value, date):
         return value.isoformat()
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"{field}: {value} has no form in JSON", field=field, hint="send null")
+    if isinstance(value, _JSON):
+        return value
+    raise RequestError(
+        f"{field}: a {type(value).__name__} has no form in JSON",
+        field=field,
+        hint="a list, or one value for all rows, of what GET /services/{name} says",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +355,7 @@ class _Types:
     """What a service's features are, what makes values of the texts among them, and which view each is of."""
 
     version: str
+    sent: Mapping[str, str]
     types: Mapping[str, FeatureType]
     readers: Mapping[str, Callable[[str], Any]]
     views: Mapping[str, str | None]
@@ -292,7 +368,8 @@ def _types_of(said: Mapping[str, Any]) -> _Types:
     }
     types = {one["name"]: parse_type(one["type"]) for one in said["features"]}
     views = {one["name"]: one["view"] for one in said["features"]}
-    return _Types(said["version"], types, readers, views)
+    sent = {one["name"]: one["json_type"] for one in (*said["request"], *said["keys"])}
+    return _Types(said["version"], sent, types, readers, views)
 
 
 def _is_of(answer: httpx.Response, types: _Types) -> bool:

@@ -7,11 +7,15 @@ import json
 import socket
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from decimal import Decimal
+from uuid import UUID
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from featmill.errors import NotAllowed, OnlineUnreachable, ServerRefused, TooBusy
+from featmill.errors import NotAllowed, OnlineUnreachable, RequestError, ServerRefused, TooBusy
 from featmill.serving import api_keys
 from featmill.serving.api_keys import Scope
 from featmill.serving.client import AsyncFeatureClient, FeatureClient
@@ -198,3 +202,85 @@ def test_it_gives_up_at_the_deadline():
         client.services()
 
     assert time.monotonic() - started < 3
+
+
+@contextmanager
+def dripping(head):
+    """A server that sends a byte now and then and never ends."""
+    end = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.settimeout(5)
+
+        def serve():
+            with suppress(OSError):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    connection.sendall(head)
+                    while not end.wait(0.05):
+                        connection.sendall(b" ")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        end.set()
+    thread.join(6)
+
+
+HEADS = (b"HTTP/1.1 200 OK\r\nX-Long: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+
+
+@pytest.mark.parametrize("head", HEADS, ids=["headers", "body"])
+def test_a_server_that_drips_is_left_at_the_deadline(head):
+    async def ask(url):
+        async with AsyncFeatureClient(url, deadline=0.3) as client:
+            await client.read("churn", {"user_id": 1})
+
+    started = time.monotonic()
+    with (
+        dripping(head) as url,
+        FeatureClient(url, deadline=0.3) as client,
+        pytest.raises(OnlineUnreachable, match="in time"),
+    ):
+        client.read("churn", {"user_id": 1})
+    with dripping(head) as url, pytest.raises(OnlineUnreachable, match="in time"):
+        asyncio.run(ask(url))
+
+    assert time.monotonic() - started < 1.2
+
+
+@pytest.mark.parametrize("text", [b"<html>", b"[]", b"{}", b'{"version": 1}'], ids=bytes.decode)
+def test_what_is_no_feature_server_is_a_typed_error(text):
+    with (
+        scripted(ok(text)) as (url, _),
+        FeatureClient(url, deadline=5) as client,
+        pytest.raises(OnlineUnreachable, match="no feature server"),
+    ):
+        client.read("churn", {"user_id": 1})
+
+
+@pytest.mark.parametrize(
+    "users",
+    [np.array([1, 2]), [np.int64(1), np.int64(2)], range(1, 3), pa.array([1, 2]), (1, 2)],
+    ids=lambda users: type(users).__name__,
+)
+def test_keys_come_in_every_form_that_the_reader_takes(shop, url, users):
+    with FeatureReader.open(shop.catalog, shop.target) as reader:
+        wanted = reader.read("churn", {"user_id": users}, as_of=NOW)
+    with FeatureClient(url, deadline=10) as client:
+        assert client.read("churn", {"user_id": users}).values == wanted.values
+
+
+def test_request_fields_come_in_every_form(url):
+    with FeatureClient(url, deadline=10) as client:
+        for price in (Decimal("1.5"), np.float32(1.5), [np.float64(1.5)], pa.scalar(1.5)):
+            found = client.read("priced", {"user_id": 1}, {"price": price, "seen_at": day(1)})
+            assert found.values[-1] == [3.0]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), [float("inf")], object(), {"a": 1}, [[1.0]]])
+def test_what_has_no_form_is_a_typed_error(url, wrong):
+    with FeatureClient(url, deadline=10) as client, pytest.raises(RequestError) as found:
+        client.read("priced", {"user_id": 1}, {"price": wrong, "seen_at": UUID(int=1)})
+
+    assert found.value.field == "request.price"

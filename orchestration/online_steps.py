@@ -100,6 +100,7 @@ def export(
         OnlineError: the store is unreachable or refused; what is online stays whole per entity, and a rerun resumes.
         ParityError: a generation is not what was published; what served before serves on.
     """
+    from orchestration.project_removal import retire_projects
     from orchestration.publication import Publication
     from orchestration.release_order import heal_ledger, require_newer
 
@@ -119,7 +120,7 @@ def export(
     record_live(step, publication, done)
     services = apply_feast(settings, step) if with_feast else ()
     # Last: nothing that Feast still lists may lose its values.
-    retired = publication.retire_live()
+    retired = (*publication.retire_live(), *retire_projects(step))
     return Exported(step.release.release_id, done, services, step.absent, retired)
 
 
@@ -208,18 +209,22 @@ def live_rows(target: OnlineTarget, projects: Sequence[str]) -> dict[str, str]:
 def record_live(
     step: OnlineRelease, publication: Publication, done: Sequence[ExportedView]
 ) -> None:
-    """Tell the ledger of promotions, unless all of this serves already."""
+    """Tell the ledger of promotions, unless it says all of this: release, tables, reading of the registry."""
     from featmill.warehouse import promotions
+    from orchestration.release_order import is_told
 
     release, lake = step.release, step.registry.lake
-    states = promotions.served(promotions.ledger(lake))
-    live = states[-1].live if states else None
-    serves = live is not None and live.release_id == release.release_id
-    if serves and all(view.unchanged for view in done):
-        return
-    flips = [place.serving.flipped_at for place in publication.places if place.serving is not None]
+    entries = promotions.ledger(lake)
+    states = [place.serving for place in publication.places if place.serving is not None]
     tables = [view.view for view in done]
-    promotions.record_live(lake, release, tables, step.read_at, max(flips, default=None))
+    (*_, live) = (None, *(state.live for state in promotions.served(entries)))
+    is_same = live is not None and set(live.snapshots) == set(tables)
+    if is_same and is_told(entries, release.release_id, states):
+        return
+    at = max((state.flipped_at for state in states), default=None)
+    read = [state.read_at for state in states if state.read_at is not None]
+    read_at = max(read, default=step.read_at)
+    promotions.record_live(lake, release, tables, read_at, at)
 
 
 def apply_feast(settings: Settings, step: OnlineRelease) -> tuple[str, ...]:

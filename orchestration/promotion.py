@@ -17,8 +17,15 @@ from featmill.warehouse import promotions
 from featmill.warehouse.registry import open_registry
 from orchestration.going_back import flip_to_kept, write_again
 from orchestration.online_steps import apply_feast, open_release, record_live
+from orchestration.project_removal import retire_projects
 from orchestration.publication import Publication
-from orchestration.release_order import current, heal_ledger, require_newer, to_go_back_to
+from orchestration.release_order import (
+    current,
+    heal_ledger,
+    of_the_ledger,
+    require_newer,
+    to_go_back_to,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -119,7 +126,7 @@ def promote_as(settings: Settings, wanted: Wanted, on_step: Step | None = None) 
     record_live(step, publication, done)
     services = apply_feast(settings, step) if wanted.with_feast else ()
     # Last: nothing that Feast still lists may lose its values.
-    retired = publication.retire_live()
+    retired = (*publication.retire_live(), *retire_projects(step))
     return Promoted(
         release_id=step.release.release_id,
         mode=mode,
@@ -162,13 +169,15 @@ def rollback(
     if healed is not None and healed.kind == "rollback" and release_id is None:
         # Killed between its flip and its entry: going back once more would be one too many.
         release_id = healed.release_id
-    before = _states(target, projects)
+    found = _states(target, projects)
+    before = of_the_ledger(entries, found)
     to = to_go_back_to(entries, release_id, (state.release_id for state in before.values()))
     views: tuple[ExportedView, ...] = ()
     if not flip_to_kept(target, before, to):
         views = write_again(settings, to, before)
     seconds = time.perf_counter() - started
-    after = _states(target, projects)
+    left_out = found.keys() - before.keys()
+    after = _states(target, [project for project in projects if project not in left_out])
     served_already = left is not None and left.release_id == to.release_id
     if not served_already:
         at = max((state.flipped_at for state in after.values()), default=None)

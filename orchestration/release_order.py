@@ -13,7 +13,7 @@ from featmill.online.serving_state import read_state
 from featmill.warehouse import promotions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from featmill.online.connection import OnlineTarget
@@ -41,17 +41,48 @@ def heal_ledger(
         LakeError: the ledger cannot be read or written.
         OnlineUnreachable: the store does not answer.
     """
-    states = [state for p in projects if (state := read_state(target, p)) is not None]
+    found = {p: state for p in projects if (state := read_state(target, p)) is not None}
+    entries = promotions.ledger(registry.lake)
+    states = list(of_the_ledger(entries, found).values())
     served = {state.release_id for state in states if state.is_complete}
     if len(served) != 1 or not all(state.is_complete for state in states):
         return None
     (release_id,) = served
-    entries = promotions.ledger(registry.lake)
-    live = current(entries)
     known = {release.release_id: release for release in registry.releases()}
-    if release_id not in known or (live is not None and live.release_id == release_id):
+    if release_id not in known or is_told(entries, release_id, states):
         return None
     return _tell(registry, known[release_id], states, entries)
+
+
+def of_the_ledger(
+    entries: Sequence[Promotion], states: Mapping[str, ServingState]
+) -> dict[str, ServingState]:
+    """The Feast projects that what the ledger calls live is in, or what a run was about to make live.
+
+    Another serves what was live before, and no view of what is: that of a tenant that is not declared any more.
+    """
+    live = current(entries)
+    before = {entry.release_id for entry in entries if entry.kind == "live"}
+    return {
+        project: state
+        for project, state in states.items()
+        if live is None
+        or state.release_id == live.release_id
+        or state.release_id not in before
+        or not live.snapshots.keys().isdisjoint(state.views)
+    }
+
+
+def is_told(entries: Sequence[Promotion], release_id: str, states: Sequence[ServingState]) -> bool:
+    """Whether the ledger knows that the release serves, of this reading of the registry.
+
+    The same release holds other rows where its history was corrected between two promotions of it.
+    """
+    live = current(entries)
+    if live is None or live.release_id != release_id:
+        return False
+    read = [state.read_at for state in states if state.read_at is not None]
+    return not read or max(read) == live.read_at
 
 
 def require_newer(step: OnlineRelease) -> None:
@@ -64,26 +95,33 @@ def require_newer(step: OnlineRelease) -> None:
     """
     entries = promotions.ledger(step.registry.lake)
     known = {release.release_id: release for release in step.registry.releases()}
-    newest = max(
-        (known[e.release_id] for e in entries if e.kind == "live" and e.release_id in known),
-        key=_order,
-        default=None,
-    )
-    if newest is None or _order(step.release) > _order(newest):
-        return
     states = [read_state(step.target, project) for project in step.projects]
     serving = {state.release_id for state in states if state is not None}
+    went_live = {entry.release_id for entry in entries if entry.kind == "live"}
+    # What a run has begun to make live, and has not told yet, counts as well.
+    promoted = [known[name] for name in went_live | serving if name in known]
+    newest = max(promoted, key=_order, default=None)
+    if newest is None or _order(step.release) > _order(newest):
+        return
+    if newest.release_id not in went_live:
+        if step.release == newest:
+            return
+        raise NotNewer(
+            f"release {step.release.release_id} does not come after {newest.release_id}, "
+            "which a run has begun to make live",
+            hint="featmill promote finishes it; featmill rollback takes it back",
+        )
     if step.release == newest and serving <= {newest.release_id}:
         return
     told = next(e for e in reversed(entries) if e.release_id == newest.release_id)
     live = current(entries)
-    went_live = f"went live {_moment(told.promoted_at)} (epoch {told.epoch} of featmill promotions)"
+    since = f"went live {_moment(told.promoted_at)} (epoch {told.epoch} of featmill promotions)"
     wanted = step.release
-    said = f"release {wanted.release_id} {went_live} and does not serve any more"
+    said = f"release {wanted.release_id} {since} and does not serve any more"
     if wanted != newest:
         said = (
             f"release {wanted.release_id} (as of {_moment(wanted.as_of)}, released "
-            f"{_moment(wanted.released_at)}) does not come after {newest.release_id}, which {went_live}"
+            f"{_moment(wanted.released_at)}) does not come after {newest.release_id}, which {since}"
         )
     raise NotNewer(
         f"{said}; live is {live.release_id if live is not None else 'nothing'}",
@@ -135,11 +173,11 @@ def _tell(
 ) -> Promotion:
     at = max(state.flipped_at for state in states)
     read_at = max((s.read_at for s in states if s.read_at is not None), default=at)
+    tables = {view for state in states for view in state.views}
     before = [e for e in entries if e.kind == "live" and e.release_id == release.release_id]
     # A rollback serves what was served, so it read the registry as it had stood.
     if before and before[-1].read_at == read_at:
-        return promotions.record(registry.lake, "rollback", release.release_id, at)
-    tables = {view for state in states for view in state.views}
+        return promotions.record(registry.lake, "rollback", release.release_id, at, tables)
     held = sorted(tables & release.snapshots.keys())
     return promotions.record_live(registry.lake, release, held, read_at, at)
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from featmill.contract.types import FeatureType
+    from featmill.serving.key_columns import KeyColumn
 
 
 class Status(IntEnum):
@@ -62,11 +63,12 @@ class ViewAnswer:
 class FeatureVectors:
     """The answer to one request of n rows.
 
-    `names` are the features in the service's order, `values` and `statuses` are one sequence of n for each of them;
-    a status of `default` says the value is a declared default or came from a declared fallback. `view_of` says which of
-    `views` a feature is of, None for one that was computed on request; `types` are their contract types. `degraded`
-    says why the store was not asked or did not answer in time (`unreachable`, `deadline`, `breaker_open`, `overloaded`,
-    `empty`: it no longer holds what was promoted, `unreadable`: it holds other types), None where it did answer.
+    `names` are the features in the service's order, `values` and `statuses` are one sequence of n for each of them; a
+    status of `default` says the value is a declared default or came from a declared fallback. `view_of` says which of
+    `views` a feature is of, None for one that was computed on request; `types` are their contract types, and
+    `key_columns` say those of the keys. `degraded` says why the store was not asked or did not answer in time
+    (`unreachable`, `deadline`, `breaker_open`, `overloaded`, `empty`: it no longer holds what was promoted,
+    `unreadable`: it holds other types), None where it did answer.
     """
 
     service: str
@@ -80,6 +82,7 @@ class FeatureVectors:
     as_of: datetime
     degraded: str | None = None
     types: tuple[FeatureType, ...] = ()
+    key_columns: tuple[KeyColumn, ...] = ()
 
     def ages(self, view: ViewAnswer) -> list[float | None]:
         """How old each row of a view was at `as_of`, in seconds; None where none was found."""

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 
     from featmill.contract.types import FeatureType
     from featmill.serving.answer import FeatureVectors, ViewAnswer
+    from featmill.serving.key_columns import KeyColumn
 
 _MICROS = 1_000_000
+_DAY = 86_400
 
 
 def ages(answer: FeatureVectors, view: ViewAnswer) -> list[float | None]:
@@ -67,8 +69,9 @@ def to_arrow(answer: FeatureVectors) -> pa.Table:
     import pyarrow as pa
 
     columns: dict[str, pa.Array] = {}
+    declared = {key.name: key for key in answer.key_columns}
     for name, keys in answer.keys.items():
-        columns[name] = pa.array(keys)
+        columns[name] = _keys(keys, declared[name]) if name in declared else pa.array(keys)
     words = pa.array(WORDS)
     for at, name in enumerate(answer.names):
         kind = arrow_type(answer.types[at]) if answer.types else None
@@ -87,6 +90,18 @@ def to_arrow(answer: FeatureVectors) -> pa.Table:
         "releases": json.dumps(about["releases"]),
     }
     return pa.table(columns).replace_schema_metadata(metadata)
+
+
+def _keys(given: Sequence[Any], key: KeyColumn) -> pa.Array:
+    """Keys in their contract type, however they were spelled."""
+    import pyarrow as pa
+
+    packed, kind = key.checked(given), arrow_type(key.type)
+    if key.kind is not OnlineKind.UNIX_TIMESTAMP:
+        return pa.array(packed, kind)
+    if pa.types.is_date(kind):
+        return pa.array([seconds // _DAY for seconds in packed], pa.int32()).cast(kind)
+    return pa.array([seconds * _MICROS for seconds in packed], pa.int64()).cast(kind)
 
 
 def to_numpy(answer: FeatureVectors) -> dict[str, NDArray[Any]]:

@@ -82,6 +82,7 @@ def assemble(plan: ServicePlan, asked: Asked, found: Found, as_of: datetime) -> 
         as_of,
         found.degraded,
         plan.types,
+        plan.keys,
     )
 
 

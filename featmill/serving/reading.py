@@ -272,7 +272,12 @@ class _Memory:
             for group, (stems, read) in enumerate(zip(wanted, rows, strict=True)):
                 times = self._service.plan.groups[group].times
                 there = [(row, any(row[at] is not None for at in times)) for row in read]
-                cache.keep(serving, group, stems, there)
+                partly = {
+                    stem
+                    for stem, row in zip(stems, read, strict=True)
+                    if any(row[at] is None for at in times)
+                }
+                cache.keep(serving, group, stems, there, partly=partly)
         self._serving = serving
         if self._rows is None:
             self._rows = [[*read] for read in rows] if cache is not None else cast("Any", rows)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from cachetools import LRUCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import timedelta
 
     from featmill.contract.catalog import ServingPolicy
@@ -80,16 +80,23 @@ class RowCache:
         return [None if one is None or now >= one.stale_until else one.row for one in found]
 
     def keep(
-        self, serving: Serving, group: int, stems: Sequence[bytes], rows: Sequence[tuple[Row, bool]]
+        self,
+        serving: Serving,
+        group: int,
+        stems: Sequence[bytes],
+        rows: Sequence[tuple[Row, bool]],
+        *,
+        partly: Collection[bytes] = (),
     ) -> None:
-        """Keep rows just read, each with whether the entity is there at all."""
+        """Keep rows just read, each with whether the entity is there at all; `partly`: some view has no row of it."""
         now = self._clock()
         with self._lock:
             if self.serving is None or serving.version != self.serving.version:
                 self._rows.clear()
             self.serving = serving
             for stem, (row, is_there) in zip(stems, rows, strict=True):
-                fresh = self._varied(self._fresh if is_there else self._negative)
+                is_whole = is_there and stem not in partly
+                fresh = self._varied(self._fresh if is_whole else self._negative)
                 # That an entity was not there is no value to fall back on.
                 stale = self._stale if is_there else 0.0
                 self._rows[group, stem] = _Kept(row, now + fresh, now + stale, is_there)

@@ -214,6 +214,22 @@ def test_only_what_is_not_cached_is_read(opened, server):
     assert values(answer)["visits"] == [60, 5, 60, None]
 
 
+def test_a_view_that_had_no_row_is_looked_for_again_though_another_had_one(store):
+    """An entity that is there in part is kept as long as one that is not there: `negative_ttl`, here not at all."""
+    policy = ServingPolicy(deadline=SECOND * 5, cache_ttl=60 * SECOND)
+    both = service("users:visits", "orders:total", policy=policy)
+    stored = Stored(store, [USERS, ORDERS], [both])
+    stored.put(USERS, (1, NOON, 5, "Bonn", 0.5))
+    stored.serve()
+    with FeatureReader.open(stored.catalog, store) as reader:
+        before = reader.read("ranking", {"user_id": 1}, as_of=NOON)
+        stored.put(ORDERS, (1, NOON, 9.0, "Rome"))
+        after = reader.read("ranking", {"user_id": 1}, as_of=NOON)
+
+    assert values(before) == {"visits": [5], "total": [None]}
+    assert values(after) == {"visits": [5], "total": [9.0]}
+
+
 def test_what_memory_knew_is_counted(opened, server):
     """Of each row one thing, whatever came of the request."""
     reading = opened(

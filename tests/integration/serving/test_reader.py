@@ -269,6 +269,21 @@ def test_keys_of_every_kind_find_their_entity(store, read):
     spelled |= {"uuid": str(uuid).upper(), "small": np.int32(-7)}
     other = {name: [value, value] for name, value in spelled.items()}
 
+    typed = pa.schema(
+        {
+            "code": pa.string(),
+            "day": pa.date32(),
+            "moment": pa.timestamp("us", "UTC"),
+            "small": pa.int32(),
+            "uuid": pa.string(),
+            "raw": pa.binary(),
+        }
+    )
+    for asked in (one, spelled, {name: [] for name in keys}):
+        table = read(stored, asked).to_arrow().select(list(keys))
+        assert table.schema.remove_metadata() == typed
+        row = {**one, "uuid": str(uuid)}
+        assert table.to_pylist() == ([row] if asked["code"] != [] else [])
     assert values(read(stored, one)) == {"size": [42]}
     assert values(read(stored, spelled)) == {"size": [42]}
     assert values(read(stored, other)) == {"size": [42, 42]}

@@ -8,33 +8,23 @@ the deadline. Needs the extra `client`.
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
-import math
 import random
 import threading
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date, datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self, TypeVar
-from uuid import UUID
 
-from featmill.contract.types import FeatureType, parse_type
 from featmill.errors import (
     ContractError,
     FeatmillError,
     NotAllowed,
     OnlineUnreachable,
-    RequestError,
     ServerRefused,
     TooBusy,
 )
-from featmill.serving.answer import WORDS, FeatureVectors, ViewAnswer
-from featmill.serving.asked import sequence_of
-from featmill.serving.moments import micros_of
+from featmill.serving.answer import FeatureVectors
+from featmill.serving.client_forms import ServiceTypes, body_of, types_of, vectors_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -42,13 +32,11 @@ if TYPE_CHECKING:
     import httpx
 
 _T = TypeVar("_T")
-_JSON = None | bool | int | float | str
 _AGAIN = frozenset({429, 502, 503, 504})
 _FIRST_WAIT, _LONGEST_WAIT = 0.02, 1.0
 _VERSION_HEADER = "x-featmill-service-version"
 #: Reads of a service whose types change meanwhile; while workers are replaced two versions answer.
 _ATTEMPTS = 4
-_STATUS = {word: number for number, word in enumerate(WORDS)}
 
 
 class AsyncFeatureClient:
@@ -65,7 +53,7 @@ class AsyncFeatureClient:
 
         self._client = httpx.AsyncClient(base_url=url, headers=_headers(key), timeout=deadline)
         self._deadline = deadline
-        self._types: dict[str, _Types] = {}
+        self._types: dict[str, ServiceTypes] = {}
 
     async def read(
         self, service: str, keys: Mapping[str, Any], request: Mapping[str, Any] | None = None
@@ -125,13 +113,13 @@ class AsyncFeatureClient:
             if types is None:
                 found = await self._asked(tries, "GET", f"/services/{_quoted(service)}")
                 with _understood():
-                    types = self._types[service] = _types_of(found.json())
+                    types = self._types[service] = types_of(found.json())
             answer = await self._asked(
-                tries, "POST", "/features", _body(service, keys, request, types)
+                tries, "POST", "/features", body_of(service, keys, request, types)
             )
             if _is_of(answer, types):
                 with _understood():
-                    return _vectors(answer.json(), types)
+                    return vectors_of(answer.json(), types)
             self._types.pop(service, None)
         raise _keeps_changing(service)
 
@@ -303,76 +291,7 @@ def _quoted(name: str) -> str:
     return quote(name, safe="")
 
 
-def _body(
-    service: str, keys: Mapping[str, Any], request: Mapping[str, Any] | None, types: _Types
-) -> bytes:
-    body: dict[str, Any] = {"service": service, "keys": _sendable("keys", keys, types)}
-    if request is not None:
-        body["request"] = _sendable("request", request, types)
-    return json.dumps(body, separators=(",", ":")).encode()
-
-
-def _sendable(where: str, columns: Mapping[str, Any], types: _Types) -> dict[str, Any]:
-    done: dict[str, Any] = {}
-    for name, given in columns.items():
-        column, kind = sequence_of(given), types.sent.get(name, "")
-        field = f"{where}.{name}"
-        done[name] = (
-            _told(given, kind, field)
-            if column is None
-            else [_told(value, kind, field) for value in column]
-        )
-    return done
-
-
-def _told(value: object, kind: str, field: str) -> object:
-    """A value as JSON has it."""
-    if not isinstance(value, _JSON | date | bytes | UUID | Decimal):
-        # NumPy's and Arrow's scalars know what they are in Python.
-        convert = getattr(value, "item", None) or getattr(value, "as_py", None)
-        value = value if convert is None else convert()
-    if isinstance(value, Decimal):
-        value = float(value) if kind == "float" else str(value)
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        raise RequestError(f"{field}: {value} has no form in JSON", field=field, hint="send null")
-    if isinstance(value, _JSON):
-        return value
-    raise RequestError(
-        f"{field}: a {type(value).__name__} has no form in JSON",
-        field=field,
-        hint="a list, or one value for all rows, of what GET /services/{name} says",
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Types:
-    """What a service's features are, what makes values of the texts among them, and which view each is of."""
-
-    version: str
-    sent: Mapping[str, str]
-    types: Mapping[str, FeatureType]
-    readers: Mapping[str, Callable[[str], Any]]
-    views: Mapping[str, str | None]
-
-
-def _types_of(said: Mapping[str, Any]) -> _Types:
-    columns = [*said["keys"], *said["features"]]
-    readers = {
-        one["name"]: _READERS[one["json_type"]] for one in columns if one["json_type"] in _READERS
-    }
-    types = {one["name"]: parse_type(one["type"]) for one in said["features"]}
-    views = {one["name"]: one["view"] for one in said["features"]}
-    sent = {one["name"]: one["json_type"] for one in (*said["request"], *said["keys"])}
-    return _Types(said["version"], sent, types, readers, views)
-
-
-def _is_of(answer: httpx.Response, types: _Types) -> bool:
+def _is_of(answer: httpx.Response, types: ServiceTypes) -> bool:
     """Whether the answer is of the service that the types are of."""
     return bool(answer.headers.get(_VERSION_HEADER) == types.version)
 
@@ -382,61 +301,3 @@ def _keeps_changing(service: str) -> OnlineUnreachable:
         f"the service {service} was another one at each of {_ATTEMPTS} reads",
         hint="servers of two versions answer; read again when all are of one",
     )
-
-
-_READERS: Mapping[str, Callable[[str], Any]] = {
-    "moment": datetime.fromisoformat,
-    "date": date.fromisoformat,
-    "bytes": lambda text: base64.b64decode(text),
-    "float": float,
-}
-
-
-def _vectors(said: Mapping[str, Any], types: _Types) -> FeatureVectors:
-    names = tuple(said["values"])
-    views = tuple(_view(name, view) for name, view in said["views"].items())
-    places: dict[str | None, int] = {view.view: at for at, view in enumerate(views)}
-    keys = {name: _read(column, types.readers.get(name)) for name, column in said["keys"].items()}
-    return FeatureVectors(
-        service=said["service"],
-        keys=keys,
-        rows=len(next(iter(said["keys"].values()), [])),
-        names=names,
-        values=tuple(_read(said["values"][name], types.readers.get(name)) for name in names),
-        statuses=tuple(_numbers(said["statuses"][name]) for name in names),
-        view_of=tuple(places.get(types.views[name]) for name in names),
-        views=views,
-        as_of=datetime.fromisoformat(said["as_of"]),
-        degraded=said["degraded"],
-        types=tuple(types.types[name] for name in names),
-    )
-
-
-def _view(name: str, said: Mapping[str, Any]) -> ViewAnswer:
-    return ViewAnswer(
-        view=name,
-        snapshot=said["snapshot"],
-        release=said["release"],
-        statuses=_numbers(said["statuses"]),
-        event_at=[
-            None if moment is None else micros_of(datetime.fromisoformat(moment))
-            for moment in said["event_at"]
-        ],
-    )
-
-
-def _numbers(words: list[str]) -> bytes:
-    return bytes([_STATUS[word] for word in words])
-
-
-def _read(column: list[Any], reader: Callable[[str], Any] | None) -> list[Any]:
-    if reader is None:
-        return column
-    return [
-        [None if one is None else reader(one) for one in value]
-        if isinstance(value, list)
-        else None
-        if value is None
-        else reader(value)
-        for value in column
-    ]

@@ -34,6 +34,9 @@ _SERVING = bytes((Status.OK, Status.STALE))
 _DEFAULTED = bytes(
     (status if serves else _DEFAULT) for status, serves in zip(Status, _SERVES, strict=True)
 ).ljust(256, b"\0")
+#: How little is known of a value: a row's own, one of a while ago, none that serves; and what that is called.
+_RANKS = bytes((0, 2, 1, 2, 2)).ljust(256, b"\2")
+_OF_RANKS = bytes((Status.OK, Status.STALE, Status.DEFAULT)).ljust(256, b"\0")
 
 
 @dataclass(slots=True)
@@ -66,10 +69,12 @@ def assemble(plan: ServicePlan, asked: Asked, found: Found, as_of: datetime) -> 
         values, statuses = values[:answered], statuses[:answered]
     if plan.request is not None:
         stored = dict(zip(plan.names, values, strict=False))
+        words = dict(zip(plan.names, statuses, strict=False))
         computed = plan.request.evaluate(asked.rows, stored, asked.request, as_of)
         for feature in plan.service.request_features:
             values.append(computed[feature.name])
-            statuses.append(bytes(asked.rows))
+            read = [words[name] for name in plan.request.stored_inputs[feature.name]]
+            statuses.append(_computed_from(read, asked.rows))
     return FeatureVectors(
         plan.name,
         asked.keys,
@@ -108,6 +113,14 @@ def _looked_up(view: ReadView, asked: Asked, found: Found, moment: int) -> _Look
         view.name, snapshot, release, _spread_bytes(statuses, row_of), _spread(events, row_of)
     )
     return _LookedUp(statuses, not statuses.strip(_SERVING), answer)
+
+
+def _computed_from(read: Sequence[bytes], rows: int) -> bytes:
+    """The status of what is computed from stored values: of the one of them that is known least."""
+    if not any(word.strip(b"\0") for word in read):
+        return bytes(rows)
+    ranked = [word.translate(_RANKS) for word in read]
+    return bytes(map(max, zip(*ranked, strict=True))).translate(_OF_RANKS)
 
 
 def _begun(events: list[int | None], moment: int) -> list[int | None]:

@@ -51,12 +51,19 @@ class RequestPlan:
         service: FeatureService,
         inputs: Sequence[_Input],
         native: Mapping[str, Callable[[Sequence[Any]], Any]],
+        read: Mapping[str, frozenset[str]],
     ) -> None:
         self._service = service.name
         self._sent = {field.name: reader_of(field.type) for field in service.request_fields}
         self._inputs = tuple(inputs)
         self._features = service.request_features
         self._native = dict(native)
+        stored = [one.name for one in inputs if not one.is_sent]
+        #: The stored features that each request feature is computed from.
+        self.stored_inputs = {
+            feature: tuple(name for name in stored if name.lower() in names)
+            for feature, names in read.items()
+        }
         self._forms = {feature.name: online_form(feature.type) for feature in self._features}
         self._rows = DuckdbRows({one.name: one.type for one in inputs}, self._features)
 
@@ -75,7 +82,11 @@ class RequestPlan:
         bound, problems = _bound(service, columns)
         if problems:
             raise problems[0]
-        read = {name.lower() for one in bound for name in one.expression.columns}
+        reads = {
+            one.feature.name: frozenset(name.lower() for name in one.expression.columns)
+            for one in bound
+        }
+        read = frozenset[str]().union(*reads.values())
         sent = {field.name for field in service.request_fields}
         inputs = [
             _Input(name, name in sent, kind, reader_of(kind))
@@ -89,7 +100,7 @@ class RequestPlan:
                 found = native_function(one.cast, slots, binder.constant)
                 if found is not None:
                     native[one.feature.name] = found
-        return cls(service, inputs, native)
+        return cls(service, inputs, native, reads)
 
     @property
     def engines(self) -> dict[str, Engine]:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from featmill.contract.catalog import ServingPolicy
+from featmill.contract.catalog import RequestFeature, ServingPolicy
+from featmill.contract.types import parse_type
 from featmill.online.connection import OnlineTarget
 from featmill.serving.async_reader import AsyncFeatureReader
 from featmill.serving.reader import FeatureReader
@@ -228,6 +229,45 @@ def test_a_view_that_had_no_row_is_looked_for_again_though_another_had_one(store
 
     assert values(before) == {"visits": [5], "total": [None]}
     assert values(after) == {"visits": [5], "total": [9.0]}
+
+
+def test_what_is_computed_is_known_no_better_than_what_it_is_computed_from(server):
+    """Rule 18, for the stored features that an expression reads and for no others."""
+    computed = {"ones": "1.0::double", "more": "visits::double", "both": "visits + total"}
+    policy = ServingPolicy(deadline=DEADLINE, stale_for=60 * SECOND, pause=60 * SECOND)
+    ranking = service(
+        "users:visits",
+        "orders:total",
+        policy=policy,
+        request_features=tuple(
+            RequestFeature(name=name, type=parse_type("DOUBLE"), sql=sql)
+            for name, sql in computed.items()
+        ),
+    )
+    orders = with_ttl(with_defaults(ORDERS, total=1.5), HOUR)
+    stored = Stored(server.target, [USERS, orders], [ranking])
+    stored.put(USERS, (1, NOON, 5, "Bonn", 0.5), (2, NOON, 6, "Bonn", 0.5))
+    stored.put(orders, (1, NOON, 9.0, "Rome"), (2, NOON - HOUR, 8.0, "Oslo"))
+    stored.serve()
+
+    def told(users):
+        answer = reader.read("ranking", {"user_id": users}, as_of=NOON)
+        return [words(answer)[name] for name in computed]
+
+    with FeatureReader.open(stored.catalog, server.target) as reader:
+        assert told([1, 2, 3]) == [
+            ["ok", "ok", "ok"],
+            ["ok", "ok", "default"],
+            ["ok", "default", "default"],
+        ]
+        assert told(3) == [["ok"], ["default"], ["default"]]
+        with server.frozen():
+            found = told([1, 2, 4])
+    assert found == [
+        ["ok", "ok", "ok"],
+        ["stale", "stale", "default"],
+        ["stale", "default", "default"],
+    ]
 
 
 def test_what_memory_knew_is_counted(opened, server):

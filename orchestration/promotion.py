@@ -162,7 +162,7 @@ def rollback(
 
     started = time.perf_counter()
     registry, target = open_registry(settings.lake_dir), online_target(settings)
-    projects = projects_of(registry, target)
+    projects = _own_projects(registry, target)
     healed = heal_ledger(registry, target, projects)
     entries = promotions.ledger(registry.lake)
     left = current(entries)
@@ -200,7 +200,7 @@ def clean(settings: Settings, on_step: Step | None = None) -> tuple[RemovedGener
     from featmill.online.server import online_target
 
     registry, target = open_registry(settings.lake_dir), online_target(settings)
-    return _clean(target, projects_of(registry, target), settings.keep_generations, on_step)
+    return _clean(target, _own_projects(registry, target), settings.keep_generations, on_step)
 
 
 def projects_of(registry: Registry, target: OnlineTarget) -> list[str]:
@@ -210,6 +210,16 @@ def projects_of(registry: Registry, target: OnlineTarget) -> list[str]:
     """
     bases = {release.project for release in registry.releases()}
     return sorted({project for base in bases for project in known_projects(target, base)})
+
+
+def _own_projects(registry: Registry, target: OnlineTarget) -> list[str]:
+    """`projects_of`, refused where one of them is another lake's by now."""
+    from featmill.online.ownership import Owner, lake_id, require_owner
+
+    projects = projects_of(registry, target)
+    bases = sorted({release.project for release in registry.releases()})
+    require_owner(target, projects, Owner(" ".join(bases), lake_id(registry.lake.root)))
+    return projects
 
 
 def _states(target: OnlineTarget, projects: Sequence[str]) -> dict[str, ServingState]:
@@ -243,7 +253,8 @@ def _clean(
     from exporters.redis.removal import remove_generation
 
     removed = []
-    for project, state in _states(target, projects).items():
+    for project in projects:
+        state = read_state(target, project)
         for generation in expired(read_generations(target, project, state), keep):
             total = max((view.rows for view in generation.views.values()), default=0)
             gone = remove_generation(

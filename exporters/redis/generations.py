@@ -7,7 +7,7 @@ its rows project is the Feast project's own name.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,9 @@ from featmill.online.serving_state import (
     ServingState,
     put_state,
     removal_claims,
+)
+from featmill.online.serving_state import (
+    generations_key as generations_key,
 )
 
 if TYPE_CHECKING:
@@ -66,11 +69,6 @@ class Generation(BaseModel):
     def as_state(self, state: GenerationState) -> Generation:
         """The same in another state."""
         return self.model_copy(update={"state": state})
-
-
-def generations_key(project: str) -> bytes:
-    """The key of the hash: rows project -> what is known of it."""
-    return f"featmill:{project}:generations".encode()
 
 
 def rows_project_of(project: str, mode: PublishMode, epoch: int) -> str:
@@ -160,11 +158,16 @@ def settle_live(
         put_generation(target, project, known[serving.rows_project])
 
 
+#: A generation that has been built for so long is not built any more.
+_ABANDONED_AFTER = timedelta(hours=1)
+
+
 def expired(generations: Mapping[str, Generation], keep: int) -> list[Generation]:
     """What may be removed: all but the live one, the `keep` that served last before it, and what is newer than it.
 
     A generation that is being built, or waits to be promoted, stays where its run began after the live one was made
-    live; one that an earlier run left was abandoned.
+    live; one that an earlier run left was abandoned. Where nothing serves it stays for an hour, the last one that is
+    ready for as long as it takes.
     """
     live = next((g for g in generations.values() if g.state is GenerationState.LIVE), None)
     since = 0 if live is None or live.served_epoch is None else live.served_epoch
@@ -172,7 +175,14 @@ def expired(generations: Mapping[str, Generation], keep: int) -> list[Generation
     kept.sort(key=lambda g: g.served_epoch or 0, reverse=True)
     gone = [g for g in generations.values() if g.state is GenerationState.REMOVING]
     waiting = (GenerationState.BUILDING, GenerationState.READY)
-    abandoned = [g for g in generations.values() if g.state in waiting and g.epoch < since]
+    left = [g for g in generations.values() if g.state in waiting]
+    if live is None:
+        ready = [g for g in left if g.state is GenerationState.READY]
+        last = max(ready, key=lambda g: g.epoch, default=None)
+        until = clock.now() - _ABANDONED_AFTER
+        abandoned = [g for g in left if g is not last and g.started_at < until]
+    else:
+        abandoned = [g for g in left if g.epoch < since]
     return [*gone, *abandoned, *kept[keep:]]
 
 

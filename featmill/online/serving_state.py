@@ -10,6 +10,7 @@ before, or where the rows it would point at are being removed; rows are not remo
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from featmill import clock
 from featmill.errors import OnlineError, OnlineRefused
+from featmill.online.live import live_key
 from featmill.online.refusals import translated_errors
 
 if TYPE_CHECKING:
@@ -43,6 +45,15 @@ if redis.call('HGET', KEYS[1], 'rows') == ARGV[1] then return false end
 local before = redis.call('HGET', KEYS[1], 'removing:' .. ARGV[1]) or ''
 redis.call('HSET', KEYS[1], 'removing:' .. ARGV[1], ARGV[2])
 return before
+"""
+
+
+_EPOCH = re.compile(rb'"(?:served_)?epoch": ?(\d+)')
+_COUNT = """
+local last = tonumber(redis.call('GET', KEYS[1]) or '0') or 0
+local epoch = string.format('%.0f', math.max(last, tonumber(ARGV[1])) + 1)
+redis.call('SET', KEYS[1], epoch)
+return epoch
 """
 
 
@@ -101,6 +112,11 @@ def epoch_key(project: str) -> bytes:
     return f"featmill:{project}:epoch".encode()
 
 
+def generations_key(project: str) -> bytes:
+    """The key of the hash: rows project -> what is known of it."""
+    return f"featmill:{project}:generations".encode()
+
+
 def projects_key(project: str) -> bytes:
     """The key of the set of Feast projects, one for each tenant, that a dbt project was ever promoted to."""
     return f"featmill:{project}:projects".encode()
@@ -156,12 +172,40 @@ def read_state(target: OnlineTarget, project: str) -> ServingState | None:
 def next_epoch(target: OnlineTarget, project: str) -> int:
     """A number that no other promotion or rollback of the project has, greater than all before it.
 
+    The counter alone is not believed: it is a key of its own, so a store that lost some keys, or a node that came back
+    with older ones, may count from less than what serves. And no rows are there yet under the name that it gives.
+
     Raises:
         OnlineUnreachable: the store does not answer.
         OnlineRefused: the store refused the command.
     """
     with translated_errors(target), target.client() as client:
-        return int(client.incr(epoch_key(project)))
+        version, rows = client.hmget(serving_key(project), ["version", "rows"])
+        generations = client.hgetall(generations_key(project))
+        records = list(generations.values())
+        for name in {project.encode(), *generations, *([] if rows is None else [rows])}:
+            records += client.hvals(live_key(name.decode()))
+        used = [_number_of(project, name.decode()) for name in generations]
+        used += [_epoch_in(record) for record in records]
+        used += [] if version is None else [int(version.split(b".")[0])]
+        while True:
+            epoch = int(client.eval(_COUNT, 1, epoch_key(project), max(used, default=0)))
+            new = f"{project}__g{epoch}"
+            # Another dbt project may be called so.
+            keys = (live_key(new), serving_key(new), generations_key(new))
+            if not any(client.exists(key) for key in keys):
+                return epoch
+
+
+def _number_of(project: str, rows_project: str) -> int:
+    """The epoch in the name of a generation's rows; 0 in place."""
+    number = rows_project.removeprefix(f"{project}__g")
+    return int(number) if number.isdecimal() else 0
+
+
+def _epoch_in(record: bytes) -> int:
+    """The greatest epoch that a record names, also where it cannot be read otherwise."""
+    return max(map(int, _EPOCH.findall(record)), default=0)
 
 
 def put_state(target: OnlineTarget, project: str, state: ServingState) -> bytes:

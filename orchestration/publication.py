@@ -22,6 +22,7 @@ from exporters.redis.generations import (
 )
 from featmill import clock
 from featmill.errors import ParityError
+from featmill.online.ownership import Owner, lake_id, own, require_owner
 from featmill.online.plan import plan_views
 from featmill.online.serving_state import (
     PublishMode,
@@ -68,7 +69,12 @@ class Publication:
             ]
             # Before anything is written: two features of one project may collide in the store.
             plan_views(project, of_project)
+        owner = Owner(step.catalog.project, lake_id(step.registry.lake.root))
+        require_owner(step.target, step.projects, owner)
         serving = {project: read_state(step.target, project) for project in step.projects}
+        for project, state in serving.items():
+            if state is not None or step.of_project(project):
+                own(step.target, project, owner)
         self.places = tuple(
             Place(PlaceJob(step, project, mode, force), state)
             for project, state in serving.items()

@@ -279,7 +279,8 @@ def test_keys_of_every_kind_find_their_entity(store, read):
             "raw": pa.binary(),
         }
     )
-    for asked in (one, spelled, {name: [] for name in keys}):
+    empty: dict[str, object] = {name: [] for name in keys}
+    for asked in (one, spelled, empty):
         table = read(stored, asked).to_arrow().select(list(keys))
         assert table.schema.remove_metadata() == typed
         row = {**one, "uuid": str(uuid)}

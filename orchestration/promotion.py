@@ -222,16 +222,6 @@ def _own_projects(registry: Registry, target: OnlineTarget) -> list[str]:
     return projects
 
 
-def _own_projects(registry: Registry, target: OnlineTarget) -> list[str]:
-    """`projects_of`, refused where one of them is another lake's by now."""
-    from featmill.online.ownership import Owner, lake_id, require_owner
-
-    projects = projects_of(registry, target)
-    bases = sorted({release.project for release in registry.releases()})
-    require_owner(target, projects, Owner(" ".join(bases), lake_id(registry.lake.root)))
-    return projects
-
-
 def _states(target: OnlineTarget, projects: Sequence[str]) -> dict[str, ServingState]:
     found = {project: read_state(target, project) for project in projects}
     return {project: state for project, state in found.items() if state is not None}

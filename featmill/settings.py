@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     )
     redis_url: str | None = Field(
         default=None,
+        repr=False,
         description="The online store: `redis://`, `rediss://`, `unix://`, `redis+sentinel://` or `redis+cluster://`. "
         "Unset = an embedded Valkey.",
     )

@@ -69,15 +69,18 @@ def host_port(host: str, port: int) -> str:
 def without_password(url: str) -> str:
     """A URL that may be malformed, with anything that could be a password masked."""
     scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
     rest, mark, query = rest.partition("?")
     if mark and any(name in query for name in _HIDDEN_OPTIONS):
         pairs = parse_qsl(query, keep_blank_values=True)
         shown = [(k, "***" if k in _HIDDEN_OPTIONS else v) for k, v in pairs]
         query = urlencode(shown, safe="*/")
-    if separator and "@" in rest:
+    rest = f"{rest}{mark}{query}"
+    if "@" in rest:
         login, _, address = rest.rpartition("@")
         rest = f"{login.partition(':')[0]}:***@{address}"
-    return f"{scheme}{separator}{rest}{mark}{query}"
+    return f"{scheme}{separator}{rest}"
 
 
 class _Parts:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from featmill.contract.declared import PUBLISHED, candidate_of
 from featmill.contract.problems import Mistake
+from featmill.contract.rules.tables import GENERATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,11 +74,21 @@ def is_named_like_no_key(declared: Declared) -> Iterator[Mistake]:
                 )
 
 
+def is_named_like_no_generation(declared: Declared) -> Iterator[Mistake]:
+    """Generation 7 of a project `shop` is online as `shop__g7`: a project of that name would lose its rows to it."""
+    project = declared.manifest.project
+    if GENERATION.search(project) and declared.tables:
+        yield declared.tables[0].mistake(
+            f"the dbt project is named {project}", "a name without __g and a number at the end"
+        )
+
+
 PROJECT_RULES: tuple[Callable[[Declared], Iterator[Mistake]], ...] = (
     publishes_a_feature_table,
     has_a_name_of_its_own,
     agrees_on_its_entity,
     is_named_like_no_key,
+    is_named_like_no_generation,
 )
 
 

@@ -24,6 +24,8 @@ TIME_TYPES = frozenset({"TIMESTAMP", "TIMESTAMPTZ"})
 
 #: A tenant is part of schema names, Feast project names and Redis keys.
 _TENANT = re.compile(r"[a-z][a-z0-9_]*")
+#: How the name of a generation's rows ends.
+GENERATION = re.compile(r"__g[0-9]+$")
 
 _DECLARED = ("config", "meta", "feature_table")
 
@@ -122,12 +124,12 @@ def is_published_once(table: DeclaredTable, _: Manifest) -> Iterator[Mistake]:
 
 
 def has_a_tenant(table: DeclaredTable, _: Manifest) -> Iterator[Mistake]:
-    """A tenant's name is part of other names."""
+    """A tenant's name is part of other names, also of the name of each generation online: `shop__g7`."""
     tenant = table.model.meta.get("tenant", "default")
-    if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant):
+    if not isinstance(tenant, str) or not _TENANT.fullmatch(tenant) or GENERATION.search(tenant):
         yield table.mistake(
             f"tenant is {tenant!r}",
-            "lower-case letters, digits and _, a letter first",
+            "lower-case letters, digits and _, a letter first, and no __g and a number at the end",
             "config",
             "meta",
             "tenant",

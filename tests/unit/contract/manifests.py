@@ -100,6 +100,7 @@ class Project:
     groups: dict[str, Any] = field(default_factory=dict)
     tests: list[tuple[str, ...]] | None = None
     schema: str = SCHEMA
+    name: str = PACKAGE
 
     @property
     def table(self) -> dict[str, Any]:
@@ -128,7 +129,7 @@ class Project:
                 "depends_on": {"nodes": [node_id(parent) for parent in reads]},
             }
         raw = {
-            "metadata": {"dbt_schema_version": self.schema, "project_name": PACKAGE},
+            "metadata": {"dbt_schema_version": self.schema, "project_name": self.name},
             "nodes": nodes,
             "sources": self.sources,
             "exposures": {f"exposure.{PACKAGE}.{e['name']}": e for e in self.exposures},

@@ -113,11 +113,19 @@ def test_meta_may_have_keys_of_others(project):
     assert project.mistakes() == []
 
 
-@pytest.mark.parametrize("tenant", ["North", "a-b", "", 3, None])
+@pytest.mark.parametrize("tenant", ["North", "a-b", "", 3, None, "eu__g1"])
 def test_a_tenant_is_part_of_names(project, tenant):
     project.config["meta"]["tenant"] = tenant
 
     assert project.mistakes() == [f"feat_user__buys: tenant is {tenant!r}"]
+
+
+@pytest.mark.parametrize("name", ["shop__g1", "shop_g1", "shop__g1x"])
+def test_a_project_is_not_named_like_a_generation_of_another(project, name):
+    project.name = name
+
+    told = [f"feat_user__buys: the dbt project is named {name}"] if name == "shop__g1" else []
+    assert project.mistakes() == told
 
 
 def test_event_time_is_missing(project):

@@ -81,6 +81,10 @@ def test_a_url_of_several_hosts_is_read_whole(url, target, shown):
         ("redis+sentinel://h/m?sentinel_password=secret&x=1", "unknown options: x"),
         ("redis+ring://:secret@h", "not a Redis URL"),
         ("redis://h?protocol=3&password=secret", "unknown options: protocol"),
+        ("u:secret@h:1", "u:\\*\\*\\*@h:1 is not a Redis URL"),
+        ("redis:/u:secret@h", "not a Redis URL"),
+        ("redis+ring://u:a?secret@h", "not a Redis URL"),
+        ("redis+ring://h?password=secret&x=a@b", "not a Redis URL"),
     ],
 )
 def test_a_wrong_url_is_refused_without_its_password(url, words):

@@ -17,9 +17,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featmill.contract.catalog import OnlineSelection
 from featmill.contract.types import OnlineKind
-from featmill.errors import ContractError, LakeError
+from featmill.errors import LakeError
 from featmill.training.served import history, reach
 from featmill.training.templates import feature_rows_sql
 from featmill.warehouse.columns import literal, quote
@@ -173,29 +172,11 @@ class VisibleRows:
         )
 
     def _select(self) -> int:
-        """Make the table of the keys of the entities that go online. Returns how many there are.
+        """Make the table of the keys of the entities that go online. Returns how many there are."""
+        from exporters.selection import select
 
-        Among equals by `by` the smallest keys go, so that the same snapshot selects the same entities again.
-        """
-        import duckdb
-
-        chosen = self._table.selection or OnlineSelection()
-        rows = f"SELECT *, {self._moment_sql()} AS as_of FROM {self._rows_sql()}"
-        most = ""
-        if chosen.top is not None:
-            most = f"ORDER BY ({chosen.by}) DESC NULLS LAST, {self._keys} LIMIT {chosen.top}"
-        try:
-            self.connection.execute(
-                f"CREATE TABLE {self._selected} AS SELECT {self._keys} FROM ({rows}) "
-                f"WHERE ({chosen.where or 'true'}) AND {self._has_key_sql()} {most}"
-            )
-        except (duckdb.BinderException, duckdb.ConversionException) as error:
-            raise ContractError(
-                f"the selection of {self._table.name} cannot be computed: {error}",
-                hint="selection.where is a condition over the published columns, selection.by a value of them",
-            ) from error
-        found = self.connection.execute(f"SELECT count(*) FROM {self._selected}").fetchall()
-        return int(found[0][0])
+        rows = f"(SELECT *, {self._moment_sql()} AS as_of FROM {self._rows_sql()})"
+        return select(self.connection, self._table, rows, self._selected)
 
     def _find_earlier(self) -> set[str]:
         """Make the table of the rows of earlier snapshots that serve. Returns the ids of those snapshots.

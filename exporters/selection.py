@@ -1,11 +1,12 @@
-"""What a selection leaves out: how much of a table goes online, and how many reads find their entity there."""
+"""Which entities a selection chooses, how much of a table that is, and how many reads find their entity online."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from featmill.errors import UsageError
+from featmill.contract.catalog import OnlineSelection
+from featmill.errors import ContractError, UsageError
 from featmill.warehouse.columns import literal, quote
 
 if TYPE_CHECKING:
@@ -45,6 +46,40 @@ class SelectionReport:
         if self.hits is None or not self.known:
             return None
         return self.hits / self.known
+
+
+def select(connection: duckdb.DuckDBPyConnection, table: FeatureTable, rows: str, into: str) -> int:
+    """Make the table `into` of the keys of the `rows` that the table's selection chooses. Returns how many there are.
+
+    Among equals by `by` the smallest keys go, so that the same snapshot selects the same entities again.
+
+    Raises:
+        ContractError: an expression cannot be computed, or fails for a row.
+        duckdb.Error: the rows cannot be read.
+    """
+    import duckdb
+
+    chosen = table.selection or OnlineSelection()
+    keys = ", ".join(quote(key) for key in table.key_names)
+    has_key = " AND ".join(f"{quote(key)} IS NOT NULL" for key in table.key_names)
+    most = ""
+    if chosen.top is not None:
+        most = f"ORDER BY ({chosen.by}) DESC NULLS LAST, {keys} LIMIT {chosen.top}"
+    try:
+        connection.execute(
+            f"CREATE TABLE {into} AS SELECT {keys} FROM {rows} "
+            f"WHERE ({chosen.where or 'true'}) AND {has_key} {most}"
+        )
+    except duckdb.Error as error:
+        # Where it is the rows that cannot be read, this cannot either, and says so.
+        connection.execute(f"SELECT count(COLUMNS(*)) FROM {rows}").fetchall()
+        raise ContractError(
+            f"the selection of {table.name} cannot be computed: {error}",
+            hint="selection.where is a condition over the published columns, selection.by a value of them; "
+            "where one fails for some rows, say try_cast or leave them out",
+        ) from error
+    found = connection.execute(f"SELECT count(*) FROM {into}").fetchall()
+    return int(found[0][0])
 
 
 def measured(

@@ -7,7 +7,7 @@ import pytest
 
 from exporters.redis import verify_view
 from featmill.contract.catalog import OnlineSelection
-from featmill.errors import ContractError, UsageError
+from featmill.errors import ContractError, LakeError, UsageError
 from orchestration import selection as selection_module
 from orchestration.selection import selections
 from tests.integration.serving.chain import CLICKS, day
@@ -111,12 +111,31 @@ def test_who_falls_out_of_the_selection_the_next_day_is_taken_away(chosen):
     assert chain.verify().reports[0].is_equal
 
 
-def test_an_expression_that_the_columns_types_refuse(chosen):
-    chain = chosen(where="city > 3")
+@pytest.mark.parametrize(
+    "selection",
+    [
+        {"where": "city > 3"},
+        {"where": "count_7d * 9000000000000000000 > 5"},
+        {"where": "substr(city, count_7d * 3000000000) = 'a'"},
+        {"top": 3, "by": "count_7d * 9000000000000000000"},
+    ],
+)
+def test_an_expression_that_the_columns_refuse(chosen, selection):
+    """Their types, or the values of some row."""
+    chain = chosen(**selection)
 
     with pytest.raises(ContractError, match="selection of clicks cannot be computed"):
         chain.export()
     assert chain.keys() == 0
+
+
+def test_a_file_that_is_gone_is_not_the_selections_fault(chosen):
+    chain = chosen(where="count_7d >= 3")
+    for file in chain.registry.lake.location("clicks").rglob("*.parquet"):
+        file.unlink()
+
+    with pytest.raises(LakeError, match="cannot be read"):
+        chain.export()
 
 
 def test_the_report_counts_reads_that_hit(chosen, tmp_path):

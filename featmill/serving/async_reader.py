@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from featmill import clock
+from featmill.serving.answer import FeatureVectors
 from featmill.serving.asked import ask
 from featmill.serving.moments import checked_moment
 from featmill.serving.reading import answering
@@ -17,16 +19,20 @@ from featmill.serving.store.patience import WARM_UP
 from featmill.serving.store.watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Generator, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
 
     from featmill.contract.catalog import Catalog
     from featmill.online.connection import OnlineTarget
-    from featmill.serving.answer import FeatureVectors
     from featmill.serving.health import Health
     from featmill.serving.plan import ServicePlan
     from featmill.serving.read_counts import ReadCounts
+    from featmill.serving.reading import Parts, Replies
+
+    Steps = Generator[Parts, Replies, FeatureVectors]
+    #: What to ask of which node, or the answer.
+    Taken = Parts | FeatureVectors
 
 
 class AsyncFeatureReader:
@@ -103,20 +109,22 @@ class AsyncFeatureReader:
         moment = clock.now() if as_of is None else checked_moment(as_of)
         steps = answering(found, asked, moment, self._channels.router)
         deadline = started + found.deadline
+        computed = found.plan.request
+        is_long = computed is not None and computed.is_long(asked.rows)
         try:
-            parts = next(steps)
-            while True:
+            taken = await _taken(steps, None, is_long=is_long)
+            while not isinstance(taken, FeatureVectors):
                 try:
-                    replies = await self._channels.exchange(parts, deadline)
+                    replies = await self._channels.exchange(taken, deadline)
                 except StoreLost as lost:
-                    parts = steps.throw(lost)
+                    taken = await _taken(steps, lost, is_long=is_long)
                 else:
-                    parts = steps.send(replies)
-        except StopIteration as done:
-            answer: FeatureVectors = done.value
-            return answer
+                    taken = await _taken(steps, replies, is_long=is_long)
+            return taken
         finally:
-            steps.close()
+            # Of a read that is cancelled a step may still run in its thread: it ends there.
+            with suppress(ValueError):
+                steps.close()
 
     def health(self) -> Health:
         """What is known of the store, without asking it."""
@@ -136,3 +144,18 @@ class AsyncFeatureReader:
                 pointer.learn((await self._channels.exchange(parts, deadline))[0][0])
             except StoreLost as lost:
                 self._services.problem = lost.problem
+
+
+async def _taken(steps: Steps, given: Replies | StoreLost | None, *, is_long: bool) -> Taken:
+    """The next step: what to ask, or the answer. A long one is taken in a thread: others' requests go on meanwhile."""
+    return await asyncio.to_thread(_step, steps, given) if is_long else _step(steps, given)
+
+
+def _step(steps: Steps, given: Replies | StoreLost | None) -> Taken:
+    try:
+        if isinstance(given, StoreLost):
+            return steps.throw(given)
+        return next(steps) if given is None else steps.send(given)
+    except StopIteration as done:
+        answer: FeatureVectors = done.value
+        return answer

@@ -110,6 +110,10 @@ class RequestPlan:
             for feature in self._features
         }
 
+    def is_long(self, n: int) -> bool:
+        """Whether n rows are computed by DuckDB, for which nobody in the same event loop should wait."""
+        return n > FEW or len(self._native) < len(self._features)
+
     def check_request(self, n: int, request: Mapping[str, Sequence[Any]]) -> None:
         """Check what a caller sent: every declared field, nothing else, n values of its type each.
 

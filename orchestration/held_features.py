@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from featmill.errors import LakeError
 from featmill.warehouse.lake import relation_sql
 
 if TYPE_CHECKING:
@@ -49,12 +48,8 @@ def as_held(step: OnlineRelease, only: Collection[str] | None = None) -> OnlineR
 def _columns(table: FeatureTable, snapshot: Snapshot) -> set[str]:
     import duckdb
 
-    try:
-        with duckdb.connect() as connection:
-            found = connection.execute(f"DESCRIBE {relation_sql([snapshot])}").fetchall()
-    except duckdb.Error as error:
-        raise LakeError(
-            f"snapshot {snapshot.snapshot_id} of {table.name} cannot be read: {error}",
-            hint="restore its files, or build again",
-        ) from error
+    from exporters.rows import translated_reads
+
+    with translated_reads(table), duckdb.connect() as connection:
+        found = connection.execute(f"DESCRIBE {relation_sql([snapshot])}").fetchall()
     return {str(row[0]).lower() for row in found}

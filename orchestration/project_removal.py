@@ -12,6 +12,8 @@ from exporters.redis.generations import read_generations, rows_project_of
 from exporters.redis.removal import remove_generation
 from exporters.redis.retire import RetiredView
 from featmill import clock
+from featmill.errors import OnlineRefused
+from featmill.online.ownership import Owner, lake_id, require_owner
 from featmill.online.serving_state import (
     PublishMode,
     forget_project,
@@ -38,10 +40,20 @@ def retire_projects(step: OnlineRelease) -> tuple[RetiredView, ...]:
     gone = [p for p in known_projects(step.target, base) if p not in step.projects]
     retired: list[RetiredView] = []
     for project in gone:
-        if project not in known_projects(step.target, project):
+        if _is_ours(step, project):
             retired += _retire(step, project)
         forget_project(step.target, base, project)
     return tuple(retired)
+
+
+def _is_ours(step: OnlineRelease, project: str) -> bool:
+    """Neither another lake's nor that of a dbt project of this name."""
+    owner = Owner(step.catalog.project, lake_id(step.registry.lake.root))
+    try:
+        require_owner(step.target, [project], owner)
+    except OnlineRefused:
+        return False
+    return project not in known_projects(step.target, project)
 
 
 def _retire(step: OnlineRelease, project: str) -> list[RetiredView]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from featmill.online.ownership import owner_key
+from featmill.online.serving_state import known_projects, projects_key
 from orchestration import promotion
 from tests.integration.serving.chain import CLICKS, ORDERS, day
 
@@ -90,3 +92,20 @@ def test_it_comes_back(chain):
 
     assert chain.served(2, project="shop_acme", table=ACME) == ("1.0",)
     chain.verify()
+
+
+@pytest.mark.parametrize("other", ["lake", "dbt project"])
+def test_what_another_owns_by_now_stays(chain, other):
+    chain.tables = (CLICKS, ACME)
+    promote(chain, (1,), "in_place")
+    with chain.target.client() as client:
+        if other == "lake":
+            client.hset(owner_key("shop_acme"), "owner", "shop another")
+        else:
+            client.sadd(projects_key("shop_acme"), "shop_acme")
+    chain.tables = (CLICKS,)
+
+    assert promote(chain, (2,), "in_place")[2].retired == ()
+
+    assert chain.served(1, project="shop_acme", table=ACME) == ("1.0",)
+    assert known_projects(chain.target, "shop") == ["shop"]

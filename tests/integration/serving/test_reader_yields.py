@@ -8,7 +8,8 @@ import time
 from featmill.contract.catalog import RequestFeature, RequestField
 from featmill.contract.types import parse_type
 from featmill.serving.async_reader import AsyncFeatureReader
-from tests.integration.serving.stored import Stored, feature_table, service
+from tests.integration.serving.stored import Stored, service
+from tests.unit.online.tables import feature_table
 
 
 def test_what_duckdb_computes_is_computed_beside_the_loop(store):

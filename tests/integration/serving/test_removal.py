@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from exporters.redis import removal
+from exporters.redis.entity_keys import key_commands
 from featmill.online.codec import redis_keys
 from featmill.online.plan import feature_field, plan_view
 from orchestration import promotion
@@ -29,7 +30,7 @@ def given_up(chain, monkeypatch):
     chain.promote(mode="in_place")
     chain.settings = chain.settings.model_copy(update={"keep_generations": 0})
     reached, go_on, waits = threading.Event(), threading.Event(), [True]
-    count = removal.key_commands
+    count = key_commands
 
     def stopping(*given, **more):
         if waits and threading.current_thread() is thread:

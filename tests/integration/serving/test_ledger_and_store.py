@@ -6,6 +6,7 @@ import pytest
 
 from exporters.redis.generations import read_generations
 from featmill.errors import NotNewer
+from featmill.online.live import read_live
 from featmill.warehouse import promotions
 from tests.integration.serving.chain import CLICKS, ORDERS, day
 from tests.integration.serving.kills import POINTS, Killed, killed
@@ -99,6 +100,11 @@ def test_a_view_that_is_not_declared_goes_from_a_generation_that_is_used_again(c
     chain.publish(CLICKS, day(2), [(1, day(2), 2, "b")])
     chain.promote()
 
+    with pytest.MonkeyPatch.context() as patch:
+        POINTS["before the flip"](patch, killed)
+        with pytest.raises(Killed):
+            chain.promote(first, again=True)
+    assert sorted(read_live(chain.target, "shop__g1")) == ["clicks"], "before anybody reads it"
     chain.promote(first, again=True)
 
     assert (chain.serving().rows_project, chain.entities("shop__g1")) == ("shop__g1", 1)

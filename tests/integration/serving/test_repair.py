@@ -8,7 +8,7 @@ import pytest
 
 from featmill import clock
 from featmill.errors import ParityError
-from orchestration import online_views, publication
+from orchestration import online_views, promotion, publication
 from tests.integration.serving.chain import CLICKS, day
 
 pytestmark = pytest.mark.redis
@@ -64,9 +64,10 @@ def test_what_a_forced_export_wrote_is_preferred_to_what_serves(generations, day
     chain.verify()
 
 
-def test_what_waited_from_before_the_flip_is_not(generations, days):
-    """A generation that was left by a run before what serves is older than it."""
+def test_what_waited_from_before_the_flip_is_not(generations, days, monkeypatch):
+    """A generation that was left by a run before what serves is older than it, also until it is removed."""
     chain = generations
+    monkeypatch.setattr(promotion, "_clean", lambda *_: ())
     chain.promote(days[0])
     chain.export(days[1])
     waiting = chain.generations()
@@ -75,6 +76,7 @@ def test_what_waited_from_before_the_flip_is_not(generations, days):
     serving = chain.serving().rows_project
     assert serving == "shop__g3"
 
+    assert chain.generations()["shop__g2"] == (days[1], "ready")
     assert not chain.promote(days[1]).flipped
     assert chain.serving().rows_project == serving
 

@@ -17,7 +17,7 @@ from orchestration.live_projects import live
 from orchestration.promotion import clean
 from tests.integration.online.cluster_servers import running_cluster, running_sentinels
 from tests.integration.online.publications import export, snapshot, verify
-from tests.integration.serving.chain import CLICKS, Chain, day
+from tests.integration.serving.chain import CLICKS, ORDERS, Chain, day
 from tests.integration.serving.stored import NOON, USERS, Stored, service, values
 
 pytestmark = [pytest.mark.redis, pytest.mark.xdist_group("cluster")]
@@ -127,6 +127,16 @@ def publish_everything(chain):
     chain.promote(mode="in_place")
     chain.publish(CLICKS, day(8), [(n, day(8), n % 2, "a") for n in range(90)])
     chain.promote(mode="in_place")
+    of_tenant = ORDERS.model_copy(update={"tenant": "acme"})
+    chain.tables = (CLICKS, of_tenant)
+    chain.release(
+        chain.snapshot(CLICKS, day(9), [(1, day(9), 1, "a")]),
+        chain.snapshot(of_tenant, day(9), [(1, day(9), 1.0)]),
+    )
+    chain.promote()
+    chain.tables = (CLICKS,)
+    chain.publish(CLICKS, day(10), [(1, day(10), 2, "a")])
+    chain.promote()
     chain.tables = ()
     chain.export()
 

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from featmill.errors import OnlineError
 from featmill.online.connection import translated_errors
-from featmill.online.row_bytes import bulk
 
 if TYPE_CHECKING:
     from featmill.online.connection import OnlineTarget
@@ -121,7 +120,9 @@ def mark_command(project: str, view: str, record: LiveRecord) -> bytes:
     """As bytes for a pipeline: set a view's record if it is still its writer's. The answer is 1, or 0 if it is not."""
     writer = f'"writer":"{record.writer}"'
     texts = ("EVAL", _MARK, "1", live_key(project).decode(), view, writer, record.model_dump_json())
-    return b"*%d\r\n" % len(texts) + b"".join(bulk(text.encode()) for text in texts)
+    parts = [text.encode() for text in texts]
+    # `row_bytes.bulk` would bring NumPy and Arrow to whoever only parses a DAG.
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(p), p) for p in parts)
 
 
 def swap_record(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +14,7 @@ from exporters.redis.generations import (
     mode_of,
     rows_project_of,
 )
+from featmill import clock
 from featmill.online.serving_state import PublishMode
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -64,8 +65,13 @@ def test_what_a_failed_run_left_goes_and_what_waits_stays():
     assert gone(*known, keep=2) == [6, 1, 2]
 
 
-def test_before_anything_serves_nothing_was_abandoned():
-    assert gone(generation(1, "building"), generation(2, "ready"), keep=0) == []
+def test_before_anything_serves_what_is_an_hour_old_was_abandoned_but_not_the_last_that_is_ready():
+    known = [generation(1, "building"), generation(2, "ready")]
+
+    with clock.frozen(NOON + timedelta(minutes=59)):
+        assert gone(*known, keep=0) == []
+    with clock.frozen(NOON + timedelta(hours=2)):
+        assert gone(*known, keep=0) == [1]
 
 
 STATES = st.sampled_from([state for state in GenerationState if state != "live"])
